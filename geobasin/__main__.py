@@ -1,0 +1,199 @@
+"""The command line: train, probe, extract, stage4, seal, verify."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from geobasin.errors import GeoBasinError
+
+_DESCRIPTION = "Geometric basins and coherent optimisers, exactly defined and honestly tested."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: of the command line; those of the process where not given.
+
+    Returns:
+        0, 1 where a seal is broken, 2 where the user can mend the error, 130 after Ctrl-C.
+    """
+    parser = argparse.ArgumentParser(prog="python -m geobasin", description=_DESCRIPTION)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    for name, (help_text, add) in _COMMANDS.items():
+        command = commands.add_parser(name, help=help_text, description=help_text)
+        # Only the command that is meant loads what it needs; torch and timm take seconds.
+        if name in words[:1]:
+            add(command)
+    options = parser.parse_args(words)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except GeoBasinError as error:
+        print(f"geobasin {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"geobasin {options.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _scales(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list like 384,512") from error
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    from geobasin.config import TrainConfig
+
+    default = TrainConfig()
+    parser.add_argument(
+        "--features", required=True, help="digits, synthetic, a feature file or a folder of shards"
+    )
+    parser.add_argument("--simplices", choices=("rigid", "free"), default=default.simplices)
+    parser.add_argument("--scales", type=_scales, default=default.scales, metavar="384,512")
+    parser.add_argument("--schedule", choices=("cosine", "constant"), default=default.schedule)
+    parser.add_argument("--optimizer", choices=("adamw", "dclr"), default=default.optimizer)
+    for name in ("k", "levels", "epochs", "batch", "seed"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(default, name))
+    for field in fields(default):
+        if isinstance(getattr(default, field.name), float):
+            parser.add_argument(
+                f"--{field.name.replace('_', '-')}",
+                type=float,
+                default=getattr(default, field.name),
+            )
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.set_defaults(run=_train)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from geobasin.config import TrainConfig
+    from geobasin.features import load_features
+    from geobasin.report import finish_run
+    from geobasin.runs import train_run
+
+    config = TrainConfig(
+        **{field.name: getattr(options, field.name) for field in fields(TrainConfig)}
+    )
+    features = load_features(options.features)
+    try:
+        folder = train_run(
+            features,
+            config,
+            out=options.out,
+            source=options.features,
+            device=options.device,
+            resume=options.resume,
+            progress=True,
+        )
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --resume goes on", file=sys.stderr)
+        raise
+    run = finish_run(folder)
+    print(f"validation accuracy {run.metadata['val_accuracy']:.4f}", file=sys.stderr)
+    if "test_accuracy" in run.metadata:
+        print(f"test accuracy {run.metadata['test_accuracy']:.4f}", file=sys.stderr)
+    print(folder)
+    return 0
+
+
+def _add_probe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="RUN_DIR", help="as train prints it")
+    parser.add_argument("--features", help="in place of those the run names")
+    parser.set_defaults(run=_probe)
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from geobasin import probe
+    from geobasin.features import load_features
+    from geobasin.report import finish_run
+    from geobasin.seal import require_verified
+
+    require_verified(options.folder)
+    run = finish_run(options.folder)
+    model = run.model
+    tables = {
+        "prototypes": probe.prototype_table(model),
+        "agreement of the scales (Spearman)": probe.rank_agreement(model),
+        "geometric weights": probe.weight_table(model),
+        "alpha": probe.history_table(run.history)[["alpha"]],
+        "order on the Cantor line": probe.cantor_order(
+            model, run.metadata["class_names"], model.scales[0]
+        ),
+    }
+    source = options.features or run.config["features"]["source"]
+    features = load_features(source)
+    if features.digest() != run.config["features"]["sha512"]:
+        print(f"'{source}' is not what the run was trained on", file=sys.stderr)
+    tables |= {
+        "accuracy": probe.accuracy_table(model, features),
+        "thirds of the Cantor line": probe.interval_table(model, features),
+    }
+    for title, table in tables.items():
+        print(f"{title}\n{table.to_string(float_format='{:.4f}'.format)}\n")
+    explained = probe.cantor_variance_explained(model, features.test or features.val)
+    print(f"share of the Cantor coordinate's variance explained by class: {explained:.4f}")
+    return 0
+
+
+def _add_extract(parser: argparse.ArgumentParser) -> None:
+    from geobasin import extract
+
+    extract.add_arguments(parser)
+    parser.set_defaults(run=lambda options: extract.run(options) or 0)
+
+
+def _add_stage4(parser: argparse.ArgumentParser) -> None:
+    from geobasin import stage4
+
+    stage4.add_arguments(parser)
+    parser.set_defaults(run=lambda options: print(stage4.run(options)) or 0)
+
+
+def _add_folder(
+    run: Callable[[argparse.Namespace], int],
+) -> Callable[[argparse.ArgumentParser], None]:
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("folder", type=Path, metavar="DIR")
+        parser.set_defaults(run=run)
+
+    return add
+
+
+def _seal(options: argparse.Namespace) -> int:
+    from geobasin.seal import seal
+
+    print(seal(options.folder))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from geobasin.seal import verify
+
+    differences = verify(options.folder)
+    for difference in differences:
+        print(difference)
+    if not differences:
+        print(f"{options.folder}: intact")
+    return 1 if differences else 0
+
+
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "train": ("train GeoFractalDavid on frozen features", _add_train),
+    "probe": ("tables and figures of what a run has learned", _add_probe),
+    "extract": ("features of an image folder from a frozen timm encoder", _add_extract),
+    "stage4": ("train ViT-Tiny with DCLR (RFT) or Adam (BASE) under telemetry", _add_stage4),
+    "seal": ("write SHA512SUMS over a folder", _add_folder(_seal)),
+    "verify": ("compare a folder with its SHA512SUMS", _add_folder(_verify)),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Figures of a training run: accuracy, the loss and its terms, alpha."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from geobasin.figures.style import Palette, Plate, axes
+from geobasin.probe import history_table
+from geobasin.train import EpochRecord
+
+
+def training_curves(history: Sequence[EpochRecord]) -> Plate:
+    """Validation accuracy, fused and per scale, and the terms of the loss, epoch by epoch.
+
+    Args:
+        history: of a run.
+
+    Returns:
+        The figure.
+    """
+    table = history_table(history)
+    scales = [name for name in table if str(name).startswith("val_")]
+    terms = ["contrastive", "scale_contrastive", "coherence", "separation"]
+
+    def draw(palette: Palette) -> Figure:
+        figure, (top, bottom) = axes(palette, rows=2, height=5.0)
+        colours = palette.cycle(len(scales) + 1)
+        for name, colour in zip(scales, colours[1:], strict=True):
+            label = f"scale {str(name).removeprefix('val_')}"
+            top.plot(table.index, table[name], color=colour, linewidth=1.2, label=label)
+        top.plot(table.index, table["val"], color=colours[0], linewidth=2.4, label="fused")
+        top.set_ylabel("validation accuracy")
+        top.legend()
+        for name, colour in zip(terms, palette.series, strict=False):
+            bottom.plot(table.index, table[name], color=colour, label=name.replace("_", " "))
+        bottom.set_yscale("log")
+        bottom.set_ylabel("term of the loss")
+        bottom.set_xlabel("epoch")
+        bottom.legend()
+        return figure
+
+    last = table.iloc[-1]
+    return Plate(
+        draw,
+        f"Over {len(table)} epochs the fused validation accuracy rises from "
+        f"{table['val'].iloc[0]:.3f} to {last['val']:.3f}, while the contrastive term falls from "
+        f"{table['contrastive'].iloc[0]:.3f} to {last['contrastive']:.3f}.",
+    )
+
+
+def accuracy_bars(table: pd.DataFrame) -> Plate:
+    """Test accuracy of several methods with their intervals, best last.
+
+    Args:
+        table: indexed by method, with columns ``accuracy``, ``low`` and ``high`` (fractions).
+
+    Returns:
+        The figure.
+    """
+    ordered = table.sort_values("accuracy")
+
+    def draw(palette: Palette) -> Figure:
+        figure, (panel,) = axes(palette, height=0.9 + 0.36 * len(ordered))
+        centre = ordered["accuracy"]
+        colours = [
+            palette.series[1] if str(name).startswith("GeoFractalDavid") else palette.series[0]
+            for name in ordered.index
+        ]
+        panel.hlines(range(len(ordered)), ordered["low"], ordered["high"], colors=colours)
+        panel.scatter(centre, range(len(ordered)), color=colours, zorder=3)
+        panel.set_yticks(range(len(ordered)), [str(name) for name in ordered.index])
+        panel.set_xlabel("test accuracy, 95 % interval")
+        panel.set_ylim(-0.6, len(ordered) - 0.4)
+        return figure
+
+    parts = [
+        f"{name} {row['accuracy']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        for name, row in ordered[::-1].iterrows()
+    ]
+    return Plate(draw, "Test accuracy with 95 % intervals: " + "; ".join(parts) + ".")

@@ -1,0 +1,126 @@
+"""One scale of GeoFractalDavid: a projection, and class simplices to score its points against."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geobasin.simplex import (
+    SimplexScores,
+    orthonormal_frame,
+    regular_simplex,
+    rigid_vertices,
+    score_free,
+    score_rigid,
+    unit_directions,
+)
+
+Simplices = Literal["rigid", "free"]
+COMPONENTS = ("feature", "cantor", "crystal")
+_INITIAL_RADIUS = 0.5
+
+
+class GeometricHead(nn.Module):
+    """One scale: projects features to the sphere in R^s and scores them against class simplices.
+
+    Args:
+        feature_dim: width D of the features.
+        scale: dimension s.
+        num_classes: C.
+        k: dimension of a class's simplex, 1 to s.
+        simplices: ``"rigid"``: centroid, radius and a frame shared by all classes;
+            ``"free"``: every vertex a parameter, the published form.
+        generator: source of randomness on the CPU.
+    """
+
+    frame: Tensor
+    corners: Tensor
+
+    def __init__(
+        self,
+        feature_dim: int,
+        scale: int,
+        num_classes: int,
+        k: int,
+        simplices: Simplices,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.projection = nn.Sequential(
+            nn.Linear(feature_dim, 2 * scale),
+            nn.GELU(),
+            nn.LayerNorm(2 * scale),
+            nn.Linear(2 * scale, scale),
+        )
+        self.simplices = simplices
+        frame = orthonormal_frame(scale, k, generator)
+        centroids = unit_directions(num_classes, scale, generator)
+        radii = torch.full((num_classes,), _INITIAL_RADIUS)
+        if simplices == "rigid":
+            self.centroids = nn.Parameter(centroids)
+            self.log_radii = nn.Parameter(radii.log())
+            self.register_buffer("frame", frame)
+            self.register_buffer("corners", regular_simplex(k), persistent=False)
+        else:
+            self.class_prototypes = nn.Parameter(rigid_vertices(centroids, radii, frame))
+        places = (torch.arange(num_classes) + 0.5) / num_classes
+        self.cantor_prototypes = nn.Parameter(places)
+        self.geo_weights = nn.Parameter(torch.zeros(3))
+
+    def project(self, features: Tensor) -> Tensor:
+        """Project features [B, D] to points z on the unit sphere, [B, s]."""
+        return F.normalize(self.projection(features), dim=-1)
+
+    def vertices(self) -> Tensor:
+        """All class simplices, [C, k + 1, s]."""
+        if self.simplices == "rigid":
+            return rigid_vertices(self.centroids, self.log_radii.exp(), self.frame)
+        return self.class_prototypes
+
+    @torch.no_grad()
+    def place_centroids(self, centroids: Tensor) -> None:
+        """Move every class simplex so that its centroid is the one given.
+
+        Args:
+            centroids: [C, s].
+        """
+        if self.simplices == "rigid":
+            self.centroids.copy_(centroids)
+        else:
+            self.class_prototypes.add_((centroids - self.class_prototypes.mean(1)).unsqueeze(1))
+
+    def components(self, z: Tensor, cantor_values: Tensor) -> Tensor:
+        """The three scores of every class.
+
+        Args:
+            z: projected features, [B, s], of length 1.
+            cantor_values: kappa, [B].
+
+        Returns:
+            feature ``cos(z, centroid_c)``, cantor ``-(kappa - p_c)^2`` and crystal
+            ``-min_j |z - v_cj|``, [3, B, C].
+        """
+        scores = self._score(z)
+        coherence = -((cantor_values.unsqueeze(1) - self.cantor_prototypes) ** 2)
+        return torch.stack([scores.cosine, coherence, -scores.distance])
+
+    def forward(self, features: Tensor, cantor_values: Tensor) -> Tensor:
+        """Compatibility of features with every class: the softmax-weighted sum of the components.
+
+        Args:
+            features: [B, D], of length 1.
+            cantor_values: kappa, [B].
+
+        Returns:
+            Compatibilities, [B, C].
+        """
+        weights = torch.softmax(self.geo_weights, dim=0)
+        return torch.einsum(
+            "i,ibc->bc", weights, self.components(self.project(features), cantor_values)
+        )
+
+    def _score(self, z: Tensor) -> SimplexScores:
+        if self.simplices == "rigid":
+            return score_rigid(z, self.centroids, self.log_radii.exp(), self.frame, self.corners)
+        return score_free(z, self.class_prototypes)

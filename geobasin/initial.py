@@ -1,0 +1,71 @@
+"""Starting values for a model, taken from its training features."""
+
+import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geobasin.model import GeoFractalDavid
+
+# tanh of a normal variable with this deviation is closest to uniform on (-1, 1).
+_SPREAD = 0.9
+# Covariances of a few hundred features are known well enough from this many rows.
+_MOST_ROWS = 100_000
+
+
+@torch.no_grad()
+def initialise(model: GeoFractalDavid, features: Tensor, labels: Tensor) -> None:
+    """Start a model from its training features, before the first step.
+
+    - The first layer of each projection is rescaled so that its outputs have deviation 1 over the
+      features; without it, features of length 1 stay in GELU's linear range.
+    - Each class simplex is centred at the mean of its class's projected features.
+    - The Cantor coordinate starts along the first linear discriminant, the direction that
+      explains the classes best, and the prototypes at the ranks of the class means along it.
+
+    Args:
+        model: changed in place.
+        features: training features, [N, D].
+        labels: [N] int64 in [0, C), on the same device.
+    """
+    rows = min(len(features), _MOST_ROWS)
+    directions = F.normalize(features[:rows], dim=-1)
+    labels = labels[:rows]
+    seen = torch.bincount(labels, minlength=model.num_classes) > 0
+    for scale in model.scales:
+        head = model.head(scale)
+        first = head.projection[0]
+        assert isinstance(first, nn.Linear)
+        outputs = directions @ first.weight.T
+        deviation = outputs.std(0).clamp_min(1e-6)
+        first.weight /= deviation.unsqueeze(1)
+        first.bias.copy_(-outputs.mean(0) / deviation)
+        means = _class_means(head.project(directions), labels, model.num_classes)
+        centroids = F.normalize(means, dim=-1)
+        head.place_centroids(torch.where(seen.unsqueeze(1), centroids, head.vertices().mean(1)))
+    _start_on_the_line(model, directions, labels, seen)
+
+
+def _start_on_the_line(
+    model: GeoFractalDavid, directions: Tensor, labels: Tensor, seen: Tensor
+) -> None:
+    discriminant = LinearDiscriminantAnalysis(solver="eigen", shrinkage=0.05, n_components=1)
+    discriminant.fit(directions.cpu().numpy(), labels.cpu().numpy())
+    weight = torch.from_numpy(discriminant.scalings_[:, 0]).to(directions)
+    coordinate = directions @ weight
+    scale = _SPREAD / coordinate.std()
+    line = model.cantor_stairs.feature_to_position
+    line.weight.copy_((scale * weight).unsqueeze(0))
+    line.bias.copy_(-scale * coordinate.mean().unsqueeze(0))
+    values = model.get_cantor_values(directions)
+    means = _class_means(values.unsqueeze(1), labels, model.num_classes).squeeze(1)
+    # A class without rows has no place yet; it goes to the end of the line.
+    order = torch.where(seen, means, torch.inf).argsort().argsort()
+    for scale_ in model.scales:
+        model.head(scale_).cantor_prototypes.copy_((order + 0.5) / model.num_classes)
+
+
+def _class_means(values: Tensor, labels: Tensor, classes: int) -> Tensor:
+    sums = values.new_zeros(classes, values.shape[1]).index_add_(0, labels, values)
+    counts = torch.bincount(labels, minlength=classes).clamp_min(1)
+    return sums / counts.unsqueeze(1)

@@ -1,0 +1,74 @@
+"""Batches of the ViT stage: the images of step t follow from the seed and t alone."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+class StepBatches(Sampler[list[int]]):
+    """Indices of every step's images.
+
+    The images come in one endless row of permutations, each from its own seed, and step t takes the
+    t-th stretch of it. A batch may span two permutations, and be larger than the set.
+
+    Args:
+        size: number of images, >= 1.
+        batch: images in a step, >= 1.
+        seed: of the permutations, in [0, 2^32).
+        first: the first step, from 1.
+        last: the last step.
+    """
+
+    def __init__(self, size: int, batch: int, seed: int, first: int, last: int) -> None:
+        self._size, self._batch, self._seed = size, batch, seed
+        self._steps = range(first, last + 1)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield the indices of one step after the other."""
+        rounds: dict[int, list[int]] = {}
+        for step in self._steps:
+            places = range((step - 1) * self._batch, step * self._batch)
+            needed = {place // self._size for place in places}
+            rounds = {n: rounds.get(n) or self._permutation(n) for n in sorted(needed)}
+            yield [rounds[place // self._size][place % self._size] for place in places]
+
+    def _permutation(self, number: int) -> list[int]:
+        generator = torch.Generator().manual_seed((self._seed << 32) + number)
+        order: list[int] = torch.randperm(self._size, generator=generator).tolist()
+        return order
+
+
+def step_loader(
+    images: Dataset[tuple[Tensor, int]],
+    size: int,
+    batch: int,
+    seed: int,
+    first: int,
+    last: int,
+    workers: int = 0,
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Load the batches of steps ``first`` to ``last``.
+
+    Args:
+        images: items ``([3, S, S] uint8, label)``.
+        size: number of images.
+        batch: B, images in a step.
+        seed: decides the order, in [0, 2^32).
+        first: the first step, from 1.
+        last: the last step.
+        workers: processes that decode; 0 decodes in this one.
+
+    Returns:
+        A loader of ``(images [B, 3, S, S] uint8, labels [B] int64)``, one a step.
+    """
+    return DataLoader(
+        images,  # type: ignore[arg-type]
+        batch_sampler=StepBatches(size, batch, seed, first, last),
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+    )
