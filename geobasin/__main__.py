@@ -67,7 +67,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
                 type=float,
                 default=getattr(default, field.name),
             )
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.set_defaults(run=_train)
@@ -146,15 +146,23 @@ def _probe(options: argparse.Namespace) -> int:
 def _add_extract(parser: argparse.ArgumentParser) -> None:
     from geobasin import extract
 
+    def run(options: argparse.Namespace) -> int:
+        extract.run(options)
+        return 0
+
     extract.add_arguments(parser)
-    parser.set_defaults(run=lambda options: extract.run(options) or 0)
+    parser.set_defaults(run=run)
 
 
 def _add_stage4(parser: argparse.ArgumentParser) -> None:
     from geobasin import stage4
 
+    def run(options: argparse.Namespace) -> int:
+        print(stage4.run(options))
+        return 0
+
     stage4.add_arguments(parser)
-    parser.set_defaults(run=lambda options: print(stage4.run(options)) or 0)
+    parser.set_defaults(run=run)
 
 
 def _add_folder(

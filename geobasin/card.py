@@ -21,7 +21,7 @@ def model_card(run: Run) -> str:
         Markdown with the front matter that model hubs read.
     """
     metadata, train, data = run.metadata, run.config["train"], run.config["features"]
-    name = run.config["model"]
+    name, hardware = run.config["model"], run.config["hardware"]
     weights = next(run.folder.glob("best_model_acc*.safetensors")).name
     settings = metadata["settings"]
     test = metadata.get("test_accuracy")
@@ -30,7 +30,8 @@ def model_card(run: Run) -> str:
         "tags: [geometric-basin, cantor-staircase, simplex, frozen-features]\n---",
         f"# {name} on {data['name']}",
         "A multi-scale geometric basin classifier over frozen features: "
-        f"{data['classes']} classes, {data['feature_dim']} features, {metadata['parameters']:,} parameters, "
+        f"{data['classes']} classes, {data['feature_dim']} features, "
+        f"{metadata['parameters']:,} parameters, "
         f"{settings['simplices']} {settings['k']}-simplices at the scales "
         f"{', '.join(str(scale) for scale in settings['scales'])}.",
         "## Accuracy",
@@ -44,7 +45,7 @@ def model_card(run: Run) -> str:
             + ([["test, fused", f"{test:.2%}"]] if test is not None else []),
         ),
         f"The weights are those of epoch {metadata['epoch']} of {train['epochs']}, the best on the "
-        f"validation rows; training took {metadata['seconds']:.1f} s on {metadata['device']}.",
+        f"validation rows; training took {metadata['seconds']:.1f} s on {hardware['gpu'] or hardware['cpu']}.",
         "## Learned structure",
         f"The middle height alpha of the Cantor staircase went from "
         f"{metadata['alpha']['initial']:.4f} to {metadata['alpha']['final']:.4f}.",

@@ -4,13 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from geobasin.errors import GeoBasinError
-from geobasin.files import atomic_path, canonical_json
+from geobasin.files import canonical_json
+from geobasin.tensors import read_tensors, save_tensors
 from geobasin.train import EpochRecord, Training
 
 
@@ -40,9 +38,7 @@ def save_checkpoint(training: Training, path: Path) -> None:
         "schedule": {key: value for key, value in schedule.items() if key != "lr_lambdas"},
         "history": [record.as_dict() for record in training.history],
     }
-    stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(stored, temporary, metadata={"training": canonical_json(document)})
+    save_tensors(path, tensors, {"training": canonical_json(document)})
 
 
 def load_checkpoint(training: Training, path: Path) -> None:
@@ -55,11 +51,10 @@ def load_checkpoint(training: Training, path: Path) -> None:
     Raises:
         GeoBasinError: unreadable, or of another run.
     """
+    tensors, metadata = read_tensors(path)
     try:
-        with safe_open(path, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            document = json.loads((opened.metadata() or {})["training"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        document = json.loads(metadata["training"])
+    except (KeyError, ValueError) as error:
         raise GeoBasinError(f"cannot resume from {path}: {error}; start a new run") from error
     if document["config"] != training.config.as_dict():
         raise GeoBasinError(f"{path} belongs to a run with other settings; start a new run")
@@ -81,39 +76,3 @@ def load_checkpoint(training: Training, path: Path) -> None:
     lambdas = training.schedule.state_dict()["lr_lambdas"]
     training.schedule.load_state_dict(document["schedule"] | {"lr_lambdas": lambdas})
     training.history[:] = [EpochRecord.from_dict(record) for record in document["history"]]
-
-
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from a safetensors file.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Tensors by name, on the CPU.
-
-    Raises:
-        GeoBasinError: no such file, or not safetensors.
-    """
-    try:
-        with safe_open(path, framework="pt") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise GeoBasinError(
-            f"cannot read {path} as safetensors: {error}; check the path"
-        ) from error
-
-
-def save_weights(model: torch.nn.Module, path: Path, metadata: dict[str, str]) -> None:
-    """Write a model's state dict as safetensors, atomically.
-
-    Args:
-        model: any module.
-        path: the file.
-        metadata: strings for the file's header.
-    """
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)

@@ -35,6 +35,20 @@ from geobasin.orbital import OrbitalCoupler, OrbitalReading
 
 __all__ = ["DCLR", "OrbitalCoupler", "OrbitalReading"]
 
+OPTIONS = (
+    "lr",
+    "betas",
+    "eps",
+    "weight_decay",
+    "coupling",
+    "memory",
+    "bound",
+    "lead",
+    "refresh",
+    "maximize",
+    "capturable",
+)
+
 
 class DCLR(Optimizer):
     """AdamW with a phase lead and one coherence-driven rate per tensor (module docstring).
@@ -109,8 +123,8 @@ class DCLR(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for group in self.param_groups:
-            for name, value in self.defaults.items():
-                group.setdefault(name, value)
+            for name in OPTIONS:
+                group.setdefault(name, self.defaults[name])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a state: one of DCLR's, or of torch's AdamW (then every h starts at 0).
@@ -214,7 +228,7 @@ class DCLR(Optimizer):
             if not params:
                 continue
             torch._foreach_add_(steps, 1)
-            # Where they are not capturable the counts live on the host: reading them waits for none.
+            # Counts that are not capturable live on the host; reading them waits for nothing.
             counts = steps if group["capturable"] else torch.stack(steps).tolist()
             for chunk in chunks(params):
                 advance(

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from geobasin.errors import GeoBasinError
-from geobasin.files import atomic_path
+from geobasin.tensors import save_tensors
 
 SPLITS = ("train", "val", "test")
 
@@ -91,13 +90,12 @@ class FeatureSet:
             path: the file, written atomically.
         """
         tensors = {
-            f"{name}.{field}": getattr(split, field).cpu().contiguous()
+            f"{name}.{field}": getattr(split, field)
             for name, split in self.splits().items()
             for field in ("features", "labels")
         }
         metadata = {"name": self.name, "class_names": json.dumps(self.class_names)}
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata=metadata)
+        save_tensors(path, tensors, metadata)
 
 
 def checked(features: FeatureSet) -> FeatureSet:

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from geobasin.errors import GeoBasinError
 from geobasin.feature_set import SPLITS, FeatureSet, Split, checked
+from geobasin.tensors import read_tensors
 
 __all__ = ["FeatureSet", "Split", "digits", "load_features", "synthetic"]
 
@@ -105,7 +105,7 @@ def _assemble(name: str, shards: list[Path]) -> FeatureSet:
     parts: dict[str, list[Tensor]] = {}
     metadata: dict[str, str] = {}
     for shard in shards:
-        tensors, described = _read(shard)
+        tensors, described = read_tensors(shard)
         metadata |= described
         for key, tensor in tensors.items():
             parts.setdefault(key, []).append(tensor)
@@ -123,17 +123,6 @@ def _assemble(name: str, shards: list[Path]) -> FeatureSet:
     classes = int(train.labels.max()) + 1 if len(train) else 0
     names = _class_names(metadata, classes, name)
     return checked(FeatureSet(name, train, val, splits["test"], names))
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as opened:
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-            return tensors, opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise GeoBasinError(
-            f"cannot read {path} as safetensors: {error}; write it with safetensors"
-        ) from error
 
 
 def _split(tensors: Mapping[str, Tensor], split: str, name: str) -> Split | None:

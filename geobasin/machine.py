@@ -1,4 +1,4 @@
-"""What a run ran on: versions and hardware, for the headers of logs."""
+"""The machine: the device to compute on, and what a log should say of it."""
 
 import os
 import platform
@@ -9,7 +9,41 @@ from typing import Any
 
 import torch
 
-_PACKAGES = ("geobasin", "torch", "torchvision", "timm", "numpy")
+from geobasin.errors import GeoBasinError
+
+_PACKAGES = (
+    "geobasin",
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "scikit-learn",
+    "safetensors",
+)
+
+
+def pick_device(name: str | torch.device) -> torch.device:
+    """Choose what computes.
+
+    Args:
+        name: ``auto`` (CUDA where there is one, else the CPU), or a device such as ``cuda:1``.
+
+    Returns:
+        The device.
+
+    Raises:
+        GeoBasinError: torch does not know the device, or there is none here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    # Torch tells of a missing device in as many ways as there are kinds of device.
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise GeoBasinError(f"no device '{name}' here ({reason}); use --device auto") from error
+    return device
 
 
 def versions() -> dict[str, str | None]:

@@ -6,7 +6,6 @@ of sqrt((1 - beta1^2)) = sqrt(1 - 0.81) = 0.436 where there is none.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,14 +123,13 @@ class OrbitalCoupler:
         free: list[Tensor] = []
         known = True
         for p, old, options in self._before:
-            size = _square(old)
-            step = p.detach() - old
-            moved.append(torch.stack([_square(step), size]))
             if p.grad is not None:
-                adamw = _adamw_step(self.optimizer.state.get(p, {}), old, options)
+                adamw = _adamw_square(self.optimizer.state.get(p, {}), old, options)
                 known = known and adamw is not None
                 if adamw is not None:
-                    free.append(_square(adamw).reshape(1))
+                    free.append(adamw.reshape(1))
+            size = _square(old)
+            moved.append(torch.stack([_square(old.sub_(p)), size]))
         phase, moves, adams = self._phase, _total(moved), _total(free) if known else None
         self._before = self._phase = None
         together = torch.cat([part for part in (phase, moves, adams) if part is not None])
@@ -152,19 +150,24 @@ class OrbitalCoupler:
         )
 
 
-def _adamw_step(state: dict[str, Any], old: Tensor, options: dict[str, Any]) -> Tensor | None:
-    """The step AdamW would have taken from this state; None where the state is not Adam's."""
-    if not {"exp_avg", "exp_avg_sq", "step"} <= state.keys() or "betas" not in options:
+def _adamw_square(state: dict[str, Any], old: Tensor, options: dict[str, Any]) -> Tensor | None:
+    """|step|^2 of AdamW from this state, a scalar; None where the state is not Adam's."""
+    betas = options.get("betas", ())
+    if not {"exp_avg", "exp_avg_sq", "step"} <= state.keys() or len(betas) != 2:
         return None
-    beta1, beta2 = options["betas"]
     t = state["step"]
-    root = (1 - beta2**t) ** 0.5
-    denominator = state["exp_avg_sq"].sqrt().div_(root).add_(options["eps"])
-    step = (state["exp_avg"] / denominator).mul_(-options["lr"] / (1 - beta1**t))
+    if not isinstance(t, Tensor) or t.device.type == "cpu":
+        t = float(t)
+    # m / (sqrt(v) / r + eps) = r m / (sqrt(v) + r eps) saves a pass over the tensor.
+    root = (1 - betas[1] ** t) ** 0.5
+    step = state["exp_avg_sq"].sqrt().add_(options["eps"] * root)
+    torch.div(state["exp_avg"], step, out=step)
+    rate = root * options["lr"] / (1 - betas[0] ** t)
     # Adam with an L2 penalty has it in the gradient already.
     if options["weight_decay"] != 0 and options.get("decoupled_weight_decay", True):
-        step.add_(old, alpha=-options["lr"] * options["weight_decay"])
-    return step
+        step.mul_(rate).add_(old, alpha=options["lr"] * options["weight_decay"])
+        rate = 1.0
+    return _square(step) * rate**2
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

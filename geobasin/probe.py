@@ -8,9 +8,11 @@ import torch
 from scipy.stats import kstest, spearmanr
 from torch import Tensor
 
+from geobasin.evaluation import evaluate
 from geobasin.feature_set import FeatureSet, Split
+from geobasin.head import COMPONENTS
 from geobasin.model import GeoFractalDavid
-from geobasin.train import EpochRecord, evaluate
+from geobasin.train import EpochRecord
 
 
 def accuracy_table(model: GeoFractalDavid, features: FeatureSet) -> pd.DataFrame:
@@ -140,6 +142,44 @@ def cantor_order(model: GeoFractalDavid, class_names: Sequence[str], scale: int)
         {"place": ordered, "gap": np.diff(ordered, prepend=0.0)},
         index=pd.Index([class_names[index] for index in order], name="class"),
     )
+
+
+@torch.no_grad()
+def removal_table(model: GeoFractalDavid, split: Split, alone: bool = False) -> pd.DataFrame:
+    """What each component is worth: accuracy without it, or with it alone, nothing retrained.
+
+    Args:
+        model: trained.
+        split: rows with labels.
+        alone: keep one component in place of removing one.
+
+    Returns:
+        Column ``accuracy``, fractions; first row with all three components, then one for each.
+    """
+    word = "only" if alone else "without"
+    kept = {"all components": torch.ones(len(COMPONENTS))}
+    for index, name in enumerate(COMPONENTS):
+        mask = torch.zeros(len(COMPONENTS)) if alone else torch.ones(len(COMPONENTS))
+        mask[index] = 1.0 if alone else 0.0
+        kept[f"{word} {name}"] = mask
+    rows = {
+        name: float((_masked_logits(model, split, mask).argmax(1) == split.labels).float().mean())
+        for name, mask in kept.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["accuracy"])
+
+
+def _masked_logits(model: GeoFractalDavid, split: Split, mask: Tensor) -> Tensor:
+    directions = torch.nn.functional.normalize(split.features, dim=-1)
+    cantor_values = model.get_cantor_values(split.features)
+    fusion = torch.softmax(model.fusion_weights, dim=0)
+    logits = torch.zeros(len(split), model.num_classes, device=split.features.device)
+    for share, scale in zip(fusion, model.scales, strict=True):
+        head = model.head(scale)
+        weights = torch.softmax(head.geo_weights, dim=0) * mask.to(head.geo_weights)
+        components = head.components(head.project(directions), cantor_values)
+        logits += share * torch.einsum("i,ibc->bc", weights, components)
+    return logits
 
 
 @torch.no_grad()

@@ -1,28 +1,28 @@
 """A training run's folder, in the published layout: train into it, resume it, load it."""
 
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from geobasin.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from geobasin.checkpoint import load_checkpoint, save_checkpoint
 from geobasin.config import TrainConfig
 from geobasin.errors import GeoBasinError
+from geobasin.evaluation import evaluate
 from geobasin.feature_set import FeatureSet
 from geobasin.files import canonical_json, read_json, write_json
+from geobasin.machine import hardware, versions
 from geobasin.model import GeoFractalDavid
-from geobasin.train import EpochRecord, Training, evaluate
+from geobasin.tensors import load_weights, save_tensors
+from geobasin.train import EpochRecord, Training
 
 CHECKPOINT = "checkpoint.safetensors"
 CONFIG = "train_config.json"
 HISTORY = "training_history.json"
-_PACKAGES = ("geobasin", "torch", "numpy", "scikit-learn", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def train_run(
     """
     name = f"GeoFractalDavid-Basin-k{config.k}"
     training = Training.start(features, config, device)
-    description = _describe(features, config, source, name)
+    place = training.model.fusion_weights.device
+    description = _describe(features, config, source, name, place)
     if resume:
         folder = _interrupted(out / "weights" / name, description)
         load_checkpoint(training, folder / CHECKPOINT)
@@ -124,12 +125,9 @@ def load_run(folder: Path) -> Run:
     return Run(folder, model, metadata, read_json(folder / CONFIG), history)
 
 
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on: Python, torch and the rest, by name."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
-
-
-def _describe(features: FeatureSet, config: TrainConfig, source: str, name: str) -> dict[str, Any]:
+def _describe(
+    features: FeatureSet, config: TrainConfig, source: str, name: str, device: torch.device
+) -> dict[str, Any]:
     return {
         "model": name,
         "features": {
@@ -142,6 +140,7 @@ def _describe(features: FeatureSet, config: TrainConfig, source: str, name: str)
         },
         "train": config.as_dict(),
         "versions": versions(),
+        "hardware": hardware(device),
     }
 
 
@@ -211,7 +210,6 @@ def _save_best(training: Training, folder: Path, class_names: tuple[str, ...]) -
         "temperature": training.config.temperature,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "seconds": sum(entry.seconds for entry in training.history),
-        "device": _device_name(model),
         "settings": model.settings,
         "class_names": list(class_names),
     }
@@ -220,12 +218,7 @@ def _save_best(training: Training, folder: Path, class_names: tuple[str, ...]) -
     stem = f"best_model_acc{100 * record.val.accuracy:.2f}"
     outdated = [path for path in folder.glob("best_model_acc*") if not path.name.startswith(stem)]
     weights = folder / f"{stem}.safetensors"
-    save_weights(model, weights, {"settings": canonical_json(model.settings)})
+    save_tensors(weights, model.state_dict(), {"settings": canonical_json(model.settings)})
     write_json(folder / f"{stem}_metadata.json", metadata)
     for path in outdated:
         path.unlink()
-
-
-def _device_name(model: GeoFractalDavid) -> str:
-    device = model.fusion_weights.device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

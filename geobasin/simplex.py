@@ -47,7 +47,7 @@ def regular_simplex(k: int, dtype: torch.dtype = torch.float32) -> Tensor:
     helmert = torch.tril(torch.ones(k, k + 1, dtype=torch.float64))
     helmert[torch.arange(k), torch.arange(1, k + 1)] = -row
     helmert /= torch.sqrt(row * (row + 1)).unsqueeze(1)
-    return (helmert.T * math.sqrt((k + 1) / k)).to(dtype)
+    return (helmert.T * math.sqrt((k + 1) / k)).to(dtype).contiguous()
 
 
 def orthonormal_frame(dim: int, k: int, generator: torch.Generator | None = None) -> Tensor:
@@ -68,7 +68,7 @@ def orthonormal_frame(dim: int, k: int, generator: torch.Generator | None = None
         raise GeoBasinError(f"a {k}-simplex does not fit into scale {dim}; choose k <= {dim}")
     # Fixing the signs of R's diagonal makes the distribution uniform (Mezzadri 2007).
     q, r = torch.linalg.qr(torch.randn(dim, k, dtype=torch.float64, generator=generator))
-    return (q * torch.sign(torch.diagonal(r))).to(torch.float32)
+    return (q * torch.sign(torch.diagonal(r))).to(torch.float32).contiguous()
 
 
 def unit_directions(count: int, dim: int, generator: torch.Generator | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -38,8 +39,9 @@ class StepBatches(Sampler[list[int]]):
             yield [rounds[place // self._size][place % self._size] for place in places]
 
     def _permutation(self, number: int) -> list[int]:
-        generator = torch.Generator().manual_seed((self._seed << 32) + number)
-        order: list[int] = torch.randperm(self._size, generator=generator).tolist()
+        # torch's CPU generator keeps 32 bits of a seed; numpy's takes both numbers whole.
+        generator = np.random.default_rng([self._seed, number])
+        order: list[int] = generator.permutation(self._size).tolist()
         return order
 
 
@@ -72,3 +74,20 @@ def step_loader(
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def val_loader(
+    images: Dataset[tuple[Tensor, int]], batch: int, workers: int = 0
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Load every image once, in order.
+
+    Args:
+        images: items ``([3, S, S] uint8, label)``.
+        batch: B, images at a time.
+        workers: processes that decode; 0 decodes in this one.
+
+    Returns:
+        A loader of ``(images [B, 3, S, S] uint8, labels [B] int64)``; the last batch may be
+        smaller.
+    """
+    return DataLoader(images, batch_size=batch, num_workers=workers)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import math
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,16 +12,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from geobasin.dclr import OrbitalCoupler, OrbitalReading
+from geobasin.dclr import OrbitalCoupler
 from geobasin.energy import EnergyMeter, EnergyWindow
 from geobasin.image_folder import optional
 from geobasin.images import ImageSets, normalise
 from geobasin.optimizers import make_optimizer
 from geobasin.stage4_config import StageConfig
-from geobasin.stage4_data import step_loader
+from geobasin.stage4_data import step_loader, val_loader
 from geobasin.telemetry import StepRecord, TelemetryLog
-
-_UNKNOWN = OrbitalReading(drift=None, coh=None, flux=None, e_ret=None)
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,8 @@ class Progress:
 
     Attributes:
         steps: steps taken.
-        seconds: from the start of the first step to the end of the last.
+        seconds: from the start of the first step to the end of the last, validations in between
+            included.
         validation: after the last step; None where it was not reached.
         energy: of all training steps; None before the first.
         stopped: why the run ended before its last step; None where it did not.
@@ -150,12 +150,18 @@ def train(
         GeoBasinError: an image cannot be read, or the log cannot be written.
     """
     device = next(model.parameters()).device
-    optimizer = _optimizer(config, model)
+    optimizer = make_optimizer(
+        config.optimizer,
+        model.parameters(),
+        config.lr,
+        config.weight_decay,
+        **({"refresh": config.refresh} if config.optimizer == "dclr" else {}),
+    )
     coupler = OrbitalCoupler(optimizer)
     batches = step_loader(
         sets.train, len(sets.train), config.batch, config.seed, 1, config.steps, workers
     )
-    judged = DataLoader(sets.val, batch_size=config.batch, num_workers=workers)
+    judged = val_loader(sets.val, config.batch, workers)
     model.train()
     meter.start()
     began, opened = time.perf_counter(), 0
@@ -167,39 +173,68 @@ def train(
         with autocast(device):
             logits = model(normalise(pixels.to(device, non_blocking=True))).float()
             loss = F.cross_entropy(logits, labels)
-        value = loss.item()
-        if not math.isfinite(value):
+        right = (logits.detach().argmax(1) == labels).float().mean()
+        loss_now, acc_now = torch.stack([loss.detach(), right]).tolist()
+        if not math.isfinite(loss_now):
             progress.stopped = f"the loss of step {step} is not a finite number"
             break
         optimizer.zero_grad()
         loss.backward()
-        told = step % config.telemetry_every == 0 or step in (1, config.steps)
-        reading = coupler.step() if told else _untold(optimizer)
+        judge = step == config.steps or (config.val_every > 0 and step % config.val_every == 0)
+        told = judge or step == 1 or step % config.telemetry_every == 0
+        if told:
+            reading = coupler.step()
+        else:
+            optimizer.step()
         progress.steps, progress.seconds = step, time.perf_counter() - began
-        validated = step == config.steps or (config.val_every and step % config.val_every == 0)
-        window, counted = None, step - opened
-        if told and (meter.ripe() or validated):
+        bar.set_postfix(loss=f"{loss_now:.3f}", refresh=False)
+        if not told:
+            continue
+        window, counted, validation = None, step - opened, None
+        if judge or meter.ripe():
             window, opened = meter.lap(), step
-            progress.energy = meter.total()
-        validation = None
-        if validated:
-            if window is None:
-                meter.lap()
-                opened = step
+        if judge:
             validation = evaluate(model, judged)
+            if not math.isfinite(validation.loss):
+                progress.stopped = f"the validation loss after step {step} is not a finite number"
+                validation = None
             progress.validation = validation
-            meter.start()
-        if told or validation:
-            log.write(
-                _record(
-                    config.mode,
-                    step,
-                    reading,
-                    (value, (logits.argmax(1) == labels).float().mean().item()),
-                    (window, counted, meter),
-                    progress.seconds,
-                    validation,
-                )
+        log.write(
+            StepRecord(
+                mode=config.mode,
+                step=step,
+                drift=reading.drift,
+                flux=reading.flux,
+                E_ret=reading.e_ret,
+                coh=reading.coh,
+                loss=loss_now,
+                acc=acc_now,
+                tempC=meter.celsius(),
+                t=progress.seconds,
+                val_loss=None if validation is None else validation.loss,
+                val_acc=None if validation is None else validation.acc,
+                **_joules(window, counted, meter),
             )
-        bar.set_postfix(loss=f"{value:.3f}", refresh=False)
+        )
+        if progress.stopped:
+            break
+        if judge and step < config.steps:
+            # What validation spent belongs to no step.
+            meter.start()
     bar.close()
+    if opened < progress.steps:
+        meter.lap()
+    progress.energy = meter.total()
+
+
+def _joules(window: EnergyWindow | None, steps: int, meter: EnergyMeter) -> dict[str, Any]:
+    """The record's fields on energy; null for steps at which no window closed."""
+    if window is None or window.joules is None:
+        return {"J_step": None, "J_source": meter.source.name}
+    return {
+        "J_step": window.joules / steps,
+        "J_source": window.source,
+        "J_window_s": window.seconds,
+        "J_window_steps": steps,
+        "J_idle_share": window.idle_share,
+    }

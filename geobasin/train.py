@@ -12,36 +12,12 @@ from tqdm import tqdm
 
 from geobasin.config import TrainConfig
 from geobasin.dclr import DCLR
-from geobasin.feature_set import FeatureSet, Split
+from geobasin.evaluation import Evaluation, evaluate
+from geobasin.feature_set import FeatureSet
 from geobasin.initial import initialise
 from geobasin.loss import BasinLoss, BasinTerms
+from geobasin.machine import pick_device
 from geobasin.model import GeoFractalDavid
-
-__all__ = [
-    "EpochRecord",
-    "Evaluation",
-    "TrainConfig",
-    "Training",
-    "evaluate",
-    "fit",
-    "parameter_groups",
-    "rate_factor",
-]
-
-_EVALUATION_ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Accuracy on one split.
-
-    Attributes:
-        accuracy: of the fused logits, as a fraction.
-        scale_accuracy: of each scale on its own, as fractions.
-    """
-
-    accuracy: float
-    scale_accuracy: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -155,9 +131,13 @@ class Training:
 
         Returns:
             A run before its first step.
+
+        Raises:
+            GeoBasinError: no such device here, or a setting outside its range.
         """
-        features = features.to(torch.device(device))
-        model = config.build_model(features).to(torch.device(device))
+        place = pick_device(device)
+        features = features.to(place)
+        model = config.build_model(features).to(place)
         initialise(model, features.train.features, features.train.labels)
         kind = DCLR if config.optimizer == "dclr" else torch.optim.AdamW
         optimizer = kind(parameter_groups(model, config), lr=config.lr)
@@ -259,33 +239,6 @@ def fit(
     for _ in training.remaining(progress):
         continue
     return training
-
-
-@torch.no_grad()
-def evaluate(model: GeoFractalDavid, split: Split) -> Evaluation:
-    """Accuracy of a model on one split, fused and per scale.
-
-    Args:
-        model: on the split's device; put into evaluation mode.
-        split: rows with labels.
-
-    Returns:
-        Fractions of the rows whose largest logit is their label's.
-    """
-    model.eval()
-    fused = torch.zeros((), device=split.labels.device)
-    by_scale = torch.zeros(len(model.scales), device=split.labels.device)
-    for features, labels in zip(
-        split.features.split(_EVALUATION_ROWS), split.labels.split(_EVALUATION_ROWS), strict=True
-    ):
-        scores = model.score(features)
-        fused += (scores.logits.argmax(-1) == labels).sum()
-        by_scale += (scores.scale_logits.argmax(-1) == labels).sum(-1)
-    shares = (by_scale / len(split)).tolist()
-    return Evaluation(
-        accuracy=float(fused) / len(split),
-        scale_accuracy=dict(zip(model.scales, shares, strict=True)),
-    )
 
 
 def rate_factor(step: int, steps: int, config: TrainConfig) -> float:

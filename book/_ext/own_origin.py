@@ -1,4 +1,4 @@
-"""Keep every request of a page on the page's own origin: local MathJax, no thebe."""
+"""Keep every request of a page on its own origin, and load no script that has nothing to do."""
 
 import shutil
 from importlib.util import find_spec
@@ -46,15 +46,21 @@ def _copy_mathjax(app: Sphinx, error: Exception | None) -> None:
         shutil.copyfile(font, target / _MATHJAX_FONTS / font.name)
 
 
-def _drop_foreign_scripts(
+def _drop_scripts(
     app: Sphinx, page: str, template: str, context: dict[str, Any], tree: nodes.document | None
 ) -> None:
-    def is_ours(script: Any) -> bool:
-        # Jupyter Book loads thebe's set-up twice on every page, with or without a launch button.
-        text = f"{getattr(script, 'filename', script)} {getattr(script, 'attributes', '')}"
-        return "thebe" not in text and "://" not in str(getattr(script, "filename", script))
+    has_formulas = 'class="math' in context.get("body", "")
 
-    context["script_files"] = [script for script in context["script_files"] if is_ours(script)]
+    def is_wanted(script: Any) -> bool:
+        # Scripts written into the page have no file name; they ask for nothing.
+        name = str(getattr(script, "filename", script) or "")
+        if "mathjax" in name:
+            return has_formulas
+        # Jupyter Book loads thebe's set-up twice on every page, with or without a launch button.
+        words = f"{name} {getattr(script, 'attributes', '')}"
+        return "thebe" not in words and "://" not in name
+
+    context["script_files"] = [script for script in context["script_files"] if is_wanted(script)]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -68,6 +74,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """
     app.connect("config-inited", _use_local_mathjax)
     # Late, so that it sees what the other extensions have added to the page.
-    app.connect("html-page-context", _drop_foreign_scripts, priority=900)
+    app.connect("html-page-context", _drop_scripts, priority=900)
     app.connect("build-finished", _copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""Repair what the theme's pages tell keyboards and screen readers."""
+"""Repair the theme's pages: what they tell screen readers, and what they load twice."""
 
 import re
 from pathlib import Path
@@ -23,6 +23,8 @@ _REPAIRS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r'<div id="pst-primary-sidebar" class=',
             '<div id="pst-primary-sidebar" role="region" aria-label="Book" class=',
         ),
+        # 1.5 MB of script that draws the icons which the icon font already shows.
+        (r'<script defer src="[^"]*/scripts/fontawesome\.js[^"]*"></script>', ""),
     )
 )
 
@@ -34,7 +36,7 @@ def repaired(page: str) -> str:
         page: the HTML that the theme has written.
 
     Returns:
-        The HTML with its names and roles put right; a repaired page comes back as it is.
+        The HTML put right; a repaired page comes back as it is.
     """
     for pattern, replacement in _REPAIRS:
         page = pattern.sub(replacement, page)

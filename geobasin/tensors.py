@@ -1,0 +1,76 @@
+"""Tensors on disk, as safetensors whose bytes follow from what is in them; nothing is pickled."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from geobasin.errors import GeoBasinError
+from geobasin.files import atomic_path
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and words about them to a safetensors file, atomically.
+
+    The library writes the metadata in an order that changes from call to call; here they are
+    sorted, so that equal content has equal bytes and one digest.
+
+    Args:
+        path: the file.
+        tensors: by name, of any shape and type; copied to the CPU.
+        metadata: text by name.
+
+    Raises:
+        GeoBasinError: the file system refuses the write.
+    """
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(stored, temporary, metadata=dict(metadata))
+        with temporary.open("r+b") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+            header["__metadata__"] = dict(sorted(metadata.items()))
+            ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+            # Only the order changed, and with it nothing of the length.
+            file.seek(8)
+            file.write(ordered.ljust(size))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Tensors by name, on the CPU, and the file's metadata.
+
+    Raises:
+        GeoBasinError: no such file, or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            return tensors, opened.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise GeoBasinError(
+            f"cannot read {path} as safetensors: {error}; check the path, or write it again"
+        ) from error
+
+
+def load_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict from a safetensors file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Tensors by name, on the CPU, for ``model.load_state_dict``.
+
+    Raises:
+        GeoBasinError: no such file, or not safetensors.
+    """
+    return read_tensors(Path(path))[0]

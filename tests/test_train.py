@@ -1,0 +1,116 @@
+"""Training: it learns, it repeats itself, and its parts do what their formulas say."""
+
+import math
+
+import pytest
+import torch
+from scipy.stats import pearsonr
+
+from geobasin.config import TrainConfig
+from geobasin.errors import GeoBasinError
+from geobasin.evaluation import evaluate
+from geobasin.features import Split, digits, synthetic
+from geobasin.initial import initialise
+from geobasin.probe import variance_explained
+from geobasin.train import Training, fit, parameter_groups, rate_factor
+
+SMALL = TrainConfig(k=3, scales=(8, 16), epochs=4, batch=32, levels=2)
+
+
+@pytest.mark.parametrize("simplices", ["rigid", "free"])
+@pytest.mark.parametrize("optimizer", ["adamw", "dclr"])
+def test_it_learns_synthetic_classes(simplices: str, optimizer: str) -> None:
+    features = synthetic(classes=5, feature_dim=12, rows_per_class=40, noise=0.5)
+    config = TrainConfig(
+        simplices=simplices, optimizer=optimizer, k=3, scales=(8, 16), epochs=8, batch=32
+    )
+    training = fit(features, config)
+    assert evaluate(training.model, features.test).accuracy > 0.9
+    assert training.history[-1].terms["total"] < training.history[0].terms["total"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not() -> None:
+    features = synthetic(classes=4, feature_dim=8, rows_per_class=12)
+    first, second = fit(features, SMALL).model, fit(features, SMALL).model
+    other = fit(features, TrainConfig(**(SMALL.as_dict() | {"seed": 1}))).model
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+    assert not torch.equal(first.fusion_weights, other.fusion_weights)
+
+
+def test_every_row_is_seen_once_an_epoch() -> None:
+    features = synthetic(classes=3, feature_dim=4, rows_per_class=11)
+    training = Training.start(features, SMALL)
+    seen = []
+    step = training._step
+    training._step = lambda rows, labels: (seen.append(rows), step(rows, labels))[1]
+    training.run_epoch()
+    rows = torch.cat(seen)
+    assert len(rows) == len(features.train)
+    assert sorted(map(tuple, rows.tolist())) == sorted(map(tuple, features.train.features.tolist()))
+
+
+def test_groups_hold_every_parameter_once_at_the_published_rates() -> None:
+    model = SMALL.build_model(synthetic())
+    groups = parameter_groups(model, TrainConfig(lr=0.01, weight_decay=0.1))
+    held = [parameter for group in groups for parameter in group["params"]]
+    assert len(held) == len({id(p) for p in held}) == len(list(model.parameters()))
+    by_parameter = {id(p): group for group in groups for p in group["params"]}
+    assert by_parameter[id(model.fusion_weights)]["lr"] == pytest.approx(0.005)
+    assert by_parameter[id(model.cantor_stairs.alpha)]["lr"] == pytest.approx(0.001)
+    decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    matrices = {
+        id(value)
+        for name, value in model.named_parameters()
+        if "projection" in name and value.ndim == 2
+    }
+    assert decayed == matrices
+
+
+def test_rate_rises_then_falls_like_a_cosine() -> None:
+    config = TrainConfig(warmup=0.1)
+    factors = [rate_factor(step, 100, config) for step in range(100)]
+    assert all(0 < factor <= 1 for factor in factors)
+    assert factors[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
+    assert factors[55] == pytest.approx(0.5 * (1 + math.cos(math.pi * 45 / 90)))
+    constant = TrainConfig(warmup=0.0, schedule="constant")
+    assert {rate_factor(step, 100, constant) for step in range(100)} == {1.0}
+
+
+def test_evaluate_counts_right_answers() -> None:
+    model = SMALL.build_model(synthetic()).eval()
+    rows = torch.randn(50, 64)
+    with torch.no_grad():
+        predicted = model(rows).argmax(1)
+    labels = predicted.clone()
+    labels[:20] = (labels[:20] + 1) % 20
+    assert evaluate(model, Split(rows, labels)).accuracy == pytest.approx(0.6)
+
+
+def test_start_puts_centroids_and_prototypes_where_the_classes_are() -> None:
+    features = digits()
+    model = TrainConfig(scales=(16,), levels=2).build_model(features)
+    labels = features.train.labels
+    initialise(model, features.train.features, labels)
+    with torch.no_grad():
+        directions = torch.nn.functional.normalize(features.train.features, dim=-1)
+        z = model.head(16).project(directions)
+        values = model.get_cantor_values(features.train.features)
+    for label in range(10):
+        mean = z[labels == label].mean(0)
+        centroid = model.head(16).vertices()[label].mean(0)
+        assert torch.cosine_similarity(mean, centroid, dim=0) > 0.999
+    assert variance_explained(values, labels) > 0.5
+    means = torch.stack([values[labels == label].mean() for label in range(10)])
+    places = model.head(16).cantor_prototypes.detach()
+    assert torch.equal(places.argsort(), means.argsort())
+    assert pearsonr(places.numpy(), means.numpy()).statistic > 0.9
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"epochs": 0}, {"batch": 0}, {"lr": 0.0}, {"lr": math.inf}, {"schedule": "step"}],
+)
+def test_settings_outside_their_range_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(GeoBasinError, match=next(iter(settings))):
+        TrainConfig(**settings)
