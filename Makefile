@@ -41,6 +41,10 @@ endif
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
+# The picture of the README, which a test holds equal to what the code draws.
+book/_static/staircase.svg: geobasin/figures/cantor.py geobasin/figures/style.py
+	$(BIN)/python -c 'from pathlib import Path; from geobasin.figures.cantor import soft_staircase; soft_staircase(tau=0.05).save(Path("$@"))'
+
 # New versions of everything, from an environment of their own.
 lock:
 	rm -rf $(VENV)-lock

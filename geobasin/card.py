@@ -45,7 +45,8 @@ def model_card(run: Run) -> str:
             + ([["test, fused", f"{test:.2%}"]] if test is not None else []),
         ),
         f"The weights are those of epoch {metadata['epoch']} of {train['epochs']}, the best on the "
-        f"validation rows; training took {metadata['seconds']:.1f} s on {hardware['gpu'] or hardware['cpu']}.",
+        f"validation rows; training took {metadata['seconds']:.1f} s on "
+        f"{hardware['gpu'] or hardware['cpu']}.",
         "## Learned structure",
         f"The middle height alpha of the Cantor staircase went from "
         f"{metadata['alpha']['initial']:.4f} to {metadata['alpha']['final']:.4f}.",

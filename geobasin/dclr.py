@@ -12,9 +12,11 @@ oscillator of a phase-locked loop. For each tensor, at step t:
 5. theta <- theta (1 - lr wd) - lr exp(h) u
 
 with vhat_t = v_t / (1 - beta2^t). Line 4 at ``lead=1`` is Nesterov's look-ahead (Dozat, 2016), and
-``coupling=0, lead=0`` is AdamW (Loshchilov and Hutter, 2019). Rates that follow the sign of
-g_t m_{t-1} descend from the delta-bar-delta rule (Jacobs, 1988) and from hypergradient descent
-(Baydin and others, 2018); a bounded integrator, one per tensor, is what differs here.
+``coupling=0, lead=0`` is AdamW (Loshchilov and Hutter, 2019). A rate that follows the sign of
+g_t m_{t-1} goes back to the delta-bar-delta rule (Jacobs, 1988) and hypergradient descent (Baydin
+and others, 2018). The nearest relative is hindsight-guided momentum (Sarkar, 2025), which
+multiplies Adam's rate by the exponential of a smoothed cosine of g_t and m_{t-1}; here agreement is
+measured coordinate by coordinate on Adam's own scale, and h is bounded.
 
 :class:`geobasin.dclr_reference.ReferenceDCLR` follows the lines one by one; this module is the
 quick form.

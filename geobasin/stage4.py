@@ -172,7 +172,7 @@ def main(argv: list[str] | None = None) -> int:
         argv: the options; None takes those of the process.
 
     Returns:
-        0, or 2 after one line on stderr about what its reader can fix.
+        0; 2 after one line on stderr about what its reader can fix; 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(prog="python -m geobasin.stage4", description=__doc__)
     add_arguments(parser)
@@ -181,6 +181,9 @@ def main(argv: list[str] | None = None) -> int:
     except GeoBasinError as error:
         print(f"geobasin: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("geobasin: interrupted; the log up to here is kept, without a seal", file=sys.stderr)
+        return 130
     print(out)
     return 0
 

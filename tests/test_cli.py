@@ -111,6 +111,11 @@ def test_every_command_explains_itself(command: str, capsys) -> None:
 
 
 def test_commands_that_need_no_torch_do_not_load_it() -> None:
-    code = "import sys, geobasin.__main__ as cli; cli.main(['seal', '?']); print('torch' in sys.modules)"
+    code = """
+import sys
+from geobasin.__main__ import main
+main(["seal", "nowhere"])
+print("torch" in sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

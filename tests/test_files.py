@@ -19,7 +19,7 @@ documents = st.recursive(
 )
 
 
-@given(documents.filter(lambda d: str(d) >= "\ud800" or True))
+@given(documents)
 def test_json_comes_back_as_it_went(tmp_path_factory, document) -> None:
     path = tmp_path_factory.mktemp("json") / "document.json"
     write_json(path, document)
@@ -43,9 +43,14 @@ def test_what_is_not_strict_json_is_refused(text: str, tmp_path: Path) -> None:
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "result.txt"
     write_text(path, "first\n")
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
-        temporary.write_text("half of the sec")
-        raise RuntimeError
+
+    def write_half() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("half of the sec")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     assert path.read_text() == "first\n"
     assert list(tmp_path.iterdir()) == [path]
 

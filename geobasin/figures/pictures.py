@@ -9,7 +9,7 @@ from geobasin.figures.style import Palette, Plate, axes
 
 
 def picture_sheet(pictures: Mapping[str, Sequence[Tensor]]) -> Plate:
-    """Draw images in rows, a class to a row.
+    """Draw images in columns, a class to a column.
 
     Args:
         pictures: by class name, images ``[3, S, S]`` uint8, as many for every class.
@@ -17,28 +17,26 @@ def picture_sheet(pictures: Mapping[str, Sequence[Tensor]]) -> Plate:
     Returns:
         The figure.
     """
-    rows, columns = len(pictures), len(next(iter(pictures.values())))
+    columns, rows = len(pictures), len(next(iter(pictures.values())))
     width = 5.0
 
     def draw(palette: Palette) -> Figure:
-        figure, grid = axes(palette, rows, columns, width=width, height=width * rows / columns)
-        for row, (name, images) in enumerate(pictures.items()):
-            for column, image in enumerate(images):
+        height = width * rows / columns + 0.3
+        figure, grid = axes(palette, rows, columns, width=width, height=height)
+        for column, (name, images) in enumerate(pictures.items()):
+            grid[column].set_title(name)
+            for row, image in enumerate(images):
                 axis = grid[row * columns + column]
-                axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
-                axis.set(xticks=[], yticks=[])
-                axis.grid(visible=False)
-                for edge in axis.spines.values():
-                    edge.set_visible(False)
-                if column == 0:
-                    axis.set_ylabel(name, rotation="horizontal", ha="right", va="center")
+                # "none" keeps the pixels as they are; a drawing scaled for print is ten times larger.
+                axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="none")
+                axis.set_axis_off()
         return figure
 
     return Plate(
         draw,
         alt=(
-            f"{columns} images of each of {rows} classes, {', '.join(pictures)}, a row to a class. "
-            "Along a row one shape returns turned, shifted, scaled and bent a little, in two "
-            "colours that change from image to image, dark on light or light on dark."
+            f"{rows} images of each of {columns} classes, {', '.join(pictures)}, a column to a "
+            "class. Down a column one shape returns turned, shifted, scaled and bent a little, in "
+            "two colours that change from image to image, dark on light or light on dark."
         ),
     )
