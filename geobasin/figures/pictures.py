@@ -27,7 +27,7 @@ def picture_sheet(pictures: Mapping[str, Sequence[Tensor]]) -> Plate:
             grid[column].set_title(name)
             for row, image in enumerate(images):
                 axis = grid[row * columns + column]
-                # "none" keeps the pixels as they are; a drawing scaled for print is ten times larger.
+                # "none" keeps the pixels as they are; scaled for print they take far more room.
                 axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="none")
                 axis.set_axis_off()
         return figure

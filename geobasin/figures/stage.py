@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from geobasin.errors import GeoBasinError
 from geobasin.figures.style import Palette, Plate, axes
@@ -48,8 +49,8 @@ def coupler_at_work(
 
     def draw(palette: Palette) -> Figure:
         figure, (top, bottom) = axes(palette, rows=2, height=5.2)
-        for (name, values), style in zip(smooth.items(), _cycle(len(smooth)), strict=True):
-            top.plot(range(1, len(values) + 1), values, style, label=name)
+        for (name, curve), style in zip(smooth.items(), _cycle(len(smooth)), strict=True):
+            top.plot(range(1, len(curve) + 1), curve, style, label=name)
         top.set_yscale("log")
         top.set_ylabel("training loss (nat)")
         top.legend()
@@ -122,12 +123,12 @@ def _cycle(count: int) -> list[str]:
     return [_STYLES[i % len(_STYLES)] for i in range(count)]
 
 
-def _known(records: Sequence[StepRecord], field: str) -> np.ndarray:
+def _known(records: Sequence[StepRecord], field: str) -> NDArray[np.float64]:
     values = [getattr(record, field) for record in records]
     return np.array([math.nan if value is None else value for value in values])
 
 
-def _words(word: str, values: np.ndarray) -> str:
+def _words(word: str, values: NDArray[np.float64]) -> str:
     known = values[~np.isnan(values)]
     if not len(known):
         return f"{word} not measured"
