@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from geobasin.dclr import DCLR
     from geobasin.energy import EnergyMeter
     from geobasin.errors import GeoBasinError
+    from geobasin.estimator import GeoBasinClassifier
     from geobasin.evaluation import evaluate
     from geobasin.feature_set import FeatureSet
     from geobasin.features import load_features
@@ -30,6 +31,7 @@ _HOMES = {
     "DCLR": "dclr",
     "EnergyMeter": "energy",
     "FeatureSet": "feature_set",
+    "GeoBasinClassifier": "estimator",
     "GeoBasinError": "errors",
     "GeoFractalDavid": "model",
     "OrbitalCoupler": "orbital",
@@ -50,6 +52,7 @@ __all__ = [
     "CantorStaircase",
     "EnergyMeter",
     "FeatureSet",
+    "GeoBasinClassifier",
     "GeoBasinError",
     "GeoFractalDavid",
     "OrbitalCoupler",

@@ -56,6 +56,12 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--simplices", choices=("rigid", "free"), default=default.simplices)
     parser.add_argument("--scales", type=_scales, default=default.scales, metavar="384,512")
+    parser.add_argument(
+        "--components",
+        type=lambda text: tuple(text.split(",")),
+        default=default.components,
+        metavar="feature,cantor,crystal",
+    )
     parser.add_argument("--schedule", choices=("cosine", "constant"), default=default.schedule)
     parser.add_argument("--optimizer", choices=("adamw", "dclr"), default=default.optimizer)
     for name in ("k", "levels", "epochs", "batch", "seed"):

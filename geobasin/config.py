@@ -8,7 +8,7 @@ import torch
 
 from geobasin.errors import GeoBasinError
 from geobasin.feature_set import FeatureSet
-from geobasin.head import Simplices
+from geobasin.head import COMPONENTS, Simplices
 from geobasin.loss import BasinLoss
 from geobasin.model import GeoFractalDavid
 
@@ -25,6 +25,7 @@ class TrainConfig:
         tau: temperature of the ternary digits.
         levels: depth of the staircase.
         reach: how far a feature moves along the Cantor line.
+        components: those of feature, cantor and crystal that take part.
         epochs: passes over the training rows, at least 1.
         batch: rows in a step, at least 1.
         lr: learning rate of the heads; the fusion weights take half, the Cantor stairs a tenth.
@@ -49,6 +50,7 @@ class TrainConfig:
     tau: float = 0.25
     levels: int = 4
     reach: float = 0.5
+    components: tuple[str, ...] = COMPONENTS
     epochs: int = 20
     batch: int = 128
     lr: float = 1e-3
@@ -78,22 +80,25 @@ class TrainConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON can hold them."""
-        return asdict(self) | {"scales": list(self.scales)}
+        lists = {"scales": list(self.scales), "components": list(self.components)}
+        return asdict(self) | lists
 
     def build_model(self, features: FeatureSet) -> GeoFractalDavid:
         """A model for these features with this configuration's geometry, not yet initialised."""
-        torch.manual_seed(self.seed)
-        return GeoFractalDavid(
-            feature_dim=features.feature_dim,
-            num_classes=features.num_classes,
-            k=self.k,
-            scales=self.scales,
-            alpha_init=self.alpha_init,
-            tau=self.tau,
-            simplices=self.simplices,
-            levels=self.levels,
-            reach=self.reach,
-        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return GeoFractalDavid(
+                feature_dim=features.feature_dim,
+                num_classes=features.num_classes,
+                k=self.k,
+                scales=self.scales,
+                alpha_init=self.alpha_init,
+                tau=self.tau,
+                simplices=self.simplices,
+                levels=self.levels,
+                reach=self.reach,
+                components=self.components,
+            )
 
     def build_loss(self) -> BasinLoss:
         """The loss with this configuration's temperature and weights."""

@@ -1,7 +1,7 @@
 """The one error that GeoBasin raises on purpose."""
 
 
-class GeoBasinError(Exception):
+class GeoBasinError(ValueError):
     """A problem its reader can fix, told in one line: what is wrong, where, and what to do.
 
     The command line prints the message on stderr and exits with status 2.

@@ -56,6 +56,7 @@ def extract(
 ) -> Path:
     """Write the features of an image folder to a feature file.
 
+    Features are what the encoder's own last layer (a classifier, or CLIP's projection) would read.
     The file holds ``train.features [N, D]`` float32 and ``train.labels [N]`` int64, the same for
     ``val`` and, where the folder has one, for ``test``. Its metadata names the classes (JSON), the
     encoder, whether its weights were trained, and the image size.

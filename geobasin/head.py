@@ -1,11 +1,13 @@
 """One scale of GeoFractalDavid: a projection, and class simplices to score its points against."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geobasin.errors import GeoBasinError
 from geobasin.simplex import (
     SimplexScores,
     orthonormal_frame,
@@ -31,11 +33,16 @@ class GeometricHead(nn.Module):
         k: dimension of a class's simplex, 1 to s.
         simplices: ``"rigid"``: centroid, radius and a frame shared by all classes;
             ``"free"``: every vertex a parameter, the published form.
+        components: those that take part, for ablations; the others keep the weight 0.
         generator: source of randomness on the CPU.
+
+    Raises:
+        GeoBasinError: k larger than the scale, or components that are not known.
     """
 
     frame: Tensor
     corners: Tensor
+    unused: Tensor
 
     def __init__(
         self,
@@ -44,9 +51,13 @@ class GeometricHead(nn.Module):
         num_classes: int,
         k: int,
         simplices: Simplices,
+        components: Sequence[str] = COMPONENTS,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        if not components or not set(components) <= set(COMPONENTS):
+            known = ", ".join(COMPONENTS)
+            raise GeoBasinError(f"components must be some of {known}, not {list(components)}")
         self.projection = nn.Sequential(
             nn.Linear(feature_dim, 2 * scale),
             nn.GELU(),
@@ -67,6 +78,8 @@ class GeometricHead(nn.Module):
         places = (torch.arange(num_classes) + 0.5) / num_classes
         self.cantor_prototypes = nn.Parameter(places)
         self.geo_weights = nn.Parameter(torch.zeros(3))
+        unused = torch.tensor([name not in components for name in COMPONENTS])
+        self.register_buffer("unused", unused, persistent=False)
 
     def project(self, features: Tensor) -> Tensor:
         """Project features [B, D] to points z on the unit sphere, [B, s]."""
@@ -115,10 +128,12 @@ class GeometricHead(nn.Module):
         Returns:
             Compatibilities, [B, C].
         """
-        weights = torch.softmax(self.geo_weights, dim=0)
-        return torch.einsum(
-            "i,ibc->bc", weights, self.components(self.project(features), cantor_values)
-        )
+        components = self.components(self.project(features), cantor_values)
+        return torch.einsum("i,ibc->bc", self.component_weights(), components)
+
+    def component_weights(self) -> Tensor:
+        """Weights of feature, cantor and crystal, [3], at least 0 and summing to 1."""
+        return torch.softmax(self.geo_weights.masked_fill(self.unused, -torch.inf), dim=0)
 
     def _score(self, z: Tensor) -> SimplexScores:
         if self.simplices == "rigid":

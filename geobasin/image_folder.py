@@ -53,14 +53,11 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         """
         image = read_image(self._paths[index])
         side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
+        left, top = (image.width - side) // 2, (image.height - side) // 2
         # Cutting before scaling keeps a strip one pixel wide from growing to gigabytes; Pillow's
         # filters widen with the scale, so that a smaller image shows no aliases.
-        square = image.resize(
-            (self._image_size, self._image_size),
-            Image.Resampling.BICUBIC,
-            box=(left, top, left + side, top + side),
-        )
+        cut = image.crop((left, top, left + side, top + side))
+        square = cut.resize((self._image_size, self._image_size), Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
         return pixels, int(self.labels[index])
 

@@ -1,7 +1,6 @@
 """Starting values for a model, taken from its training features."""
 
 import torch
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -9,6 +8,7 @@ from geobasin.model import GeoFractalDavid
 
 # tanh of a normal variable with this deviation is closest to uniform on (-1, 1).
 _SPREAD = 0.9
+_SHRINKAGE = 0.05
 # Covariances of a few hundred features are known well enough from this many rows.
 _MOST_ROWS = 100_000
 
@@ -49,11 +49,9 @@ def initialise(model: GeoFractalDavid, features: Tensor, labels: Tensor) -> None
 def _start_on_the_line(
     model: GeoFractalDavid, directions: Tensor, labels: Tensor, seen: Tensor
 ) -> None:
-    discriminant = LinearDiscriminantAnalysis(solver="eigen", shrinkage=0.05, n_components=1)
-    discriminant.fit(directions.cpu().numpy(), labels.cpu().numpy())
-    weight = torch.from_numpy(discriminant.scalings_[:, 0]).to(directions)
+    weight = first_discriminant(directions, labels, model.num_classes)
     coordinate = directions @ weight
-    scale = _SPREAD / coordinate.std()
+    scale = _SPREAD / coordinate.std().clamp_min(1e-6)
     line = model.cantor_stairs.feature_to_position
     line.weight.copy_((scale * weight).unsqueeze(0))
     line.bias.copy_(-scale * coordinate.mean().unsqueeze(0))
@@ -63,6 +61,39 @@ def _start_on_the_line(
     order = torch.where(seen, means, torch.inf).argsort().argsort()
     for scale_ in model.scales:
         model.head(scale_).cantor_prototypes.copy_((order + 0.5) / model.num_classes)
+
+
+def first_discriminant(features: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Fisher's first linear discriminant: the direction with most variance between the classes.
+
+    It maximises ``w^T B w / w^T W w`` with B the covariance between the classes and W the one
+    within them, shrunk by 5 % towards a multiple of the identity (Fisher 1936).
+
+    Args:
+        features: [N, D].
+        labels: [N] int64 in [0, classes).
+        classes: C.
+
+    Returns:
+        Direction w of length 1, [D]; its sign makes the largest entry positive.
+    """
+    rows = features.double()
+    means = _class_means(rows, labels, classes)
+    centred = means[labels] - rows.mean(0)
+    residual = rows - means[labels]
+    between = centred.T @ centred / len(rows)
+    within = residual.T @ residual / len(rows)
+    width = within.shape[0]
+    # The last term keeps W invertible where a feature, or every class, has no spread.
+    floor = _SHRINKAGE * within.diagonal().mean() + 1e-12
+    within = (1 - _SHRINKAGE) * within + floor * torch.eye(width).to(within)
+    root = torch.linalg.cholesky(within)
+    whitened = torch.linalg.solve_triangular(root, between, upper=False)
+    whitened = torch.linalg.solve_triangular(root, whitened.T, upper=False)
+    top = torch.linalg.eigh(whitened).eigenvectors[:, -1:]
+    weight = torch.linalg.solve_triangular(root.T, top, upper=True).squeeze(1)
+    weight = F.normalize(weight, dim=0)
+    return (weight * torch.sign(weight[weight.abs().argmax()])).to(features.dtype)
 
 
 def _class_means(values: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -48,6 +48,7 @@ class GeoFractalDavid(nn.Module):
         simplices: ``"rigid"`` or ``"free"``, see :class:`GeometricHead`.
         levels: depth of the staircase.
         reach: how far a feature moves along the Cantor line.
+        components: those that take part, for ablations.
 
     Raises:
         GeoBasinError: a setting outside its range.
@@ -64,6 +65,7 @@ class GeoFractalDavid(nn.Module):
         simplices: Simplices = "rigid",
         levels: int = 4,
         reach: float = 0.5,
+        components: Sequence[str] = COMPONENTS,
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -82,13 +84,14 @@ class GeoFractalDavid(nn.Module):
             "simplices": simplices,
             "levels": levels,
             "reach": reach,
+            "components": list(components),
         }
         self.scales = tuple(scales)
         self.num_classes = num_classes
         self.cantor_stairs = CantorStaircase(feature_dim, alpha_init, tau, levels, reach)
         self.heads = nn.ModuleDict(
             {
-                str(scale): GeometricHead(feature_dim, scale, num_classes, k, simplices)
+                str(scale): GeometricHead(feature_dim, scale, num_classes, k, simplices, components)
                 for scale in scales
             }
         )
@@ -167,7 +170,7 @@ class GeoFractalDavid(nn.Module):
             scale: dict(
                 zip(
                     COMPONENTS,
-                    torch.softmax(self.head(scale).geo_weights.detach(), 0).tolist(),
+                    self.head(scale).component_weights().tolist(),
                     strict=True,
                 )
             )

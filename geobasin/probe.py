@@ -176,7 +176,7 @@ def _masked_logits(model: GeoFractalDavid, split: Split, mask: Tensor) -> Tensor
     logits = torch.zeros(len(split), model.num_classes, device=split.features.device)
     for share, scale in zip(fusion, model.scales, strict=True):
         head = model.head(scale)
-        weights = torch.softmax(head.geo_weights, dim=0) * mask.to(head.geo_weights)
+        weights = head.component_weights() * mask.to(head.geo_weights)
         components = head.components(head.project(directions), cantor_values)
         logits += share * torch.einsum("i,ibc->bc", weights, components)
     return logits

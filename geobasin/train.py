@@ -162,7 +162,29 @@ class Training:
             The epoch's record, which the history holds as well.
         """
         started = time.perf_counter()
-        epoch = len(self.history) + 1
+        terms = self.train_epoch(on_step)
+        record = EpochRecord(
+            epoch=len(self.history) + 1,
+            terms=terms,
+            val=evaluate(self.model, self.features.val),
+            alpha=self.model.cantor_stairs.alpha.item(),
+            geometric_weights=self.model.get_geometric_weights(),
+            lr=float(self.optimizer.param_groups[0]["lr"]),
+            seconds=time.perf_counter() - started,
+        )
+        self.history.append(record)
+        return record
+
+    def train_epoch(self, on_step: Callable[[], object] | None = None) -> dict[str, float]:
+        """Train on every row once, without validation and without a record.
+
+        Args:
+            on_step: as in :meth:`run_epoch`.
+
+        Returns:
+            Mean of every term of the loss over the rows.
+        """
+        epoch = self.schedule.last_epoch // self.steps_per_epoch + 1
         train = self.features.train
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
         order = torch.randperm(len(train), generator=generator).to(train.labels.device)
@@ -174,17 +196,7 @@ class Training:
             if on_step is not None:
                 on_step()
         means = (sums / len(train)).tolist()
-        record = EpochRecord(
-            epoch=epoch,
-            terms=dict(zip(BasinTerms._fields, means, strict=True)),
-            val=evaluate(self.model, self.features.val),
-            alpha=self.model.cantor_stairs.alpha.item(),
-            geometric_weights=self.model.get_geometric_weights(),
-            lr=float(self.optimizer.param_groups[0]["lr"]),
-            seconds=time.perf_counter() - started,
-        )
-        self.history.append(record)
-        return record
+        return dict(zip(BasinTerms._fields, means, strict=True))
 
     def remaining(self, progress: bool = False) -> Iterator[EpochRecord]:
         """Run the epochs that are left.

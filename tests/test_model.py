@@ -183,3 +183,17 @@ def test_a_checkpoint_of_another_layout_names_the_key() -> None:
 def test_features_of_another_width_are_refused() -> None:
     with pytest.raises(GeoBasinError, match="shape"):
         model()(torch.zeros(3, FEATURES + 1))
+
+
+def test_a_component_that_is_left_out_has_no_say() -> None:
+    built = model(components=("feature", "crystal"))
+    whole = built(rows())
+    with torch.no_grad():
+        for head in built.heads.values():
+            head.cantor_prototypes.normal_()
+    assert torch.equal(built(rows()), whole)
+    for parts in built.get_geometric_weights().values():
+        assert parts["cantor"] == 0
+        assert sum(parts.values()) == pytest.approx(1)
+    with pytest.raises(GeoBasinError, match="components"):
+        model(components=("colour",))

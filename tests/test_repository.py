@@ -21,7 +21,7 @@ ROOMS = (
     ("head", "model", "features", "fractals", "image_folder", "images", "extract"),
     ("loss", "initial", "evaluation", "baselines", "optimizers"),
     ("config", "train", "checkpoint"),
-    ("runs",),
+    ("runs", "estimator"),
     ("probe", "claims"),
     ("stage4_config", "stage4_data", "stage4_loop", "stage4"),
     ("figures", "widgets"),

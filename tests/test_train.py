@@ -5,12 +5,13 @@ import math
 import pytest
 import torch
 from scipy.stats import pearsonr
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from geobasin.config import TrainConfig
 from geobasin.errors import GeoBasinError
 from geobasin.evaluation import evaluate
 from geobasin.features import Split, digits, synthetic
-from geobasin.initial import initialise
+from geobasin.initial import first_discriminant, initialise
 from geobasin.probe import variance_explained
 from geobasin.train import Training, fit, parameter_groups, rate_factor
 
@@ -114,3 +115,20 @@ def test_start_puts_centroids_and_prototypes_where_the_classes_are() -> None:
 def test_settings_outside_their_range_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(GeoBasinError, match=next(iter(settings))):
         TrainConfig(**settings)
+
+
+def test_first_discriminant_is_scikit_learns() -> None:
+    features = synthetic(classes=5, feature_dim=8, rows_per_class=60)
+    reference = LinearDiscriminantAnalysis(solver="eigen", shrinkage=0.05).fit(
+        features.train.features.numpy(), features.train.labels.numpy()
+    )
+    found = first_discriminant(features.train.features, features.train.labels, 5)
+    expected = torch.from_numpy(reference.scalings_[:, 0]).float()
+    assert torch.cosine_similarity(found, expected, dim=0).abs() > 0.999
+
+
+def test_first_discriminant_survives_features_without_spread() -> None:
+    features = torch.zeros(20, 3)
+    features[:, 0] = torch.arange(20) % 2
+    found = first_discriminant(features, torch.arange(20) % 2, 2)
+    torch.testing.assert_close(found, torch.tensor([1.0, 0.0, 0.0]))

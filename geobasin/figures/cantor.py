@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 from geobasin.cantor import CantorStaircase, cantor_function
 from geobasin.figures.style import Palette, Plate, axes
 
-# alpha at the start and at the end of the run that the GeoFractalDavid model card reports.
-PUBLISHED_ALPHA = {"initial": 0.3290, "final": -0.0764}
-
 _POINTS = 1459
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
 from geobasin.errors import GeoBasinError
@@ -57,7 +58,8 @@ def coupler_at_work(
         for (name, values), style in zip(gains.items(), _cycle(len(gains)), strict=True):
             bottom.plot(range(1, len(values) + 1), values, style, label=name)
         bottom.axhline(1.0, color=palette.muted, linewidth=1.0)
-        bottom.set_yscale("log")
+        bottom.set_yscale("log", base=2)
+        bottom.yaxis.set_major_formatter(ScalarFormatter())
         bottom.set_ylabel("gain exp(h)")
         bottom.set_xlabel("step")
         bottom.legend()
@@ -101,6 +103,7 @@ def telemetry_curves(records_by_mode: Mapping[str, Sequence[StepRecord]]) -> Pla
             for name, style in zip(steps, _cycle(len(steps)), strict=True):
                 axis.plot(steps[name], curves[name, panel.field], style, label=name)
             axis.set_ylabel(panel.label)
+            axis.set_xlim(0, max(told[-1] for told in steps.values()) + 1)
         panels[0].legend(ncols=2)
         panels[-1].set_xlabel("step")
         figure.align_ylabels(panels)

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 import traitlets
 
-from geobasin.figures.cantor import PUBLISHED_ALPHA, soft_staircase
+from geobasin import published
+from geobasin.figures.cantor import soft_staircase
 from geobasin.figures.style import Plate
 from geobasin.widgets.base import LiveFigure, script, stylesheet
 
@@ -27,7 +28,7 @@ class Staircase(LiveFigure):
     tau = traitlets.Float(0.25, min=0.001, max=1.0).tag(sync=True)
     levels = traitlets.Int(4, min=1, max=8).tag(sync=True)
     x = traitlets.Float(0.25, min=0.0, max=1.0).tag(sync=True)
-    marks = traitlets.Dict(PUBLISHED_ALPHA, read_only=True).tag(sync=True)
+    marks = traitlets.Dict(published.ALPHA, read_only=True).tag(sync=True)
 
     def still(self) -> Plate:
         """The staircase at the present alpha, tau and levels.
