@@ -1,9 +1,7 @@
-"""The ladder: simple classifiers on the same features, scikit-learn where it has the method."""
+"""Simple classifiers on the same features, from scikit-learn, and the interval of an accuracy."""
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from time import perf_counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
+from geobasin.contest import Fitted, Method, Outcome, contest
 from geobasin.feature_set import FeatureSet, Split
 
 # Decades from strong to weak regularisation; the validation rows choose.
@@ -21,56 +20,57 @@ _INVERSE_REGULARISATION = (0.1, 1.0, 10.0, 100.0)
 _MOST_ITERATIONS = 1000
 
 
-@dataclass(frozen=True)
-class Rung:
-    """One classifier of the ladder, trained.
+def _method(name: str, models: dict[str, Callable[[], Any]]) -> Method:
+    def fit(
+        features: FeatureSet, setting: str, seed: int, on_epoch: Callable[[], object]
+    ) -> Fitted:
+        # GeoFractalDavid sees directions only, so the ladder does too.
+        model = make_pipeline(Normalizer(), models[setting]())
+        with warnings.catch_warnings():
+            # A rung that stopped early, or saw a constant feature, is judged by its accuracy.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.filterwarnings("ignore", message="self.within_class_std_dev_")
+            model.fit(*_arrays(features.train))
+        on_epoch()
+        return Fitted(_parameters(model[-1]), lambda split: model.predict(_arrays(split)[0]))
 
-    Attributes:
-        name: what it is.
-        predictions: predicted classes of the reported split, [N] int64.
-        accuracy: share of them that are right.
-        setting: what the validation rows chose, in words; empty where nothing was chosen.
-        seconds: duration of the training, the choice included.
-    """
-
-    name: str
-    predictions: np.ndarray
-    accuracy: float
-    setting: str
-    seconds: float
+    return Method(name, fit, tuple(models))
 
 
-def nearest_class_mean(features: FeatureSet) -> Rung:
-    """Nearest class mean of the normalised features."""
-    return _rung("nearest class mean", features, lambda: (_normalised(NearestCentroid()), ""))
-
-
-def linear_discriminant(features: FeatureSet) -> Rung:
-    """Linear discriminant analysis with Ledoit-Wolf shrinkage."""
-    return _rung(
+METHODS: tuple[Method, ...] = (
+    _method("nearest class mean", {"": NearestCentroid}),
+    _method(
         "linear discriminant",
-        features,
-        lambda: (_normalised(LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")), ""),
-    )
+        {"": lambda: LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")},
+    ),
+    _method(
+        "logistic regression",
+        {
+            f"C = {strength:g}": lambda strength=strength: LogisticRegression(
+                C=strength, max_iter=_MOST_ITERATIONS
+            )
+            for strength in _INVERSE_REGULARISATION
+        },
+    ),
+)
 
 
-def logistic_regression(features: FeatureSet) -> Rung:
+def nearest_class_mean(features: FeatureSet) -> Outcome:
+    """Nearest class mean of the normalised features."""
+    return contest(METHODS[0], features)
+
+
+def linear_discriminant(features: FeatureSet) -> Outcome:
+    """Linear discriminant analysis with Ledoit-Wolf shrinkage."""
+    return contest(METHODS[1], features)
+
+
+def logistic_regression(features: FeatureSet) -> Outcome:
     """Logistic regression on normalised features, C chosen on the validation rows."""
-
-    def choose() -> tuple[Any, str]:
-        best, setting, top = None, "", -1.0
-        for strength in _INVERSE_REGULARISATION:
-            model = _normalised(LogisticRegression(C=strength, max_iter=_MOST_ITERATIONS))
-            _fit(model, features.train)
-            accuracy = float(model.score(*_arrays(features.val)))
-            if accuracy > top:
-                best, setting, top = model, f"C = {strength:g}", accuracy
-        return best, setting
-
-    return _rung("logistic regression", features, choose)
+    return contest(METHODS[2], features)
 
 
-LADDER: tuple[Callable[[FeatureSet], Rung], ...] = (
+LADDER: tuple[Callable[[FeatureSet], Outcome], ...] = (
     nearest_class_mean,
     linear_discriminant,
     logistic_regression,
@@ -90,35 +90,40 @@ def bootstrap_interval(
     Returns:
         Low and high end, fractions. Rows are resampled together for all seeds.
     """
-    shares = np.atleast_2d(correct).mean(0)
-    generator = np.random.default_rng(seed)
-    rows = generator.integers(len(shares), size=(draws, len(shares)))
-    low, high = np.percentile(shares[rows].mean(1), [2.5, 97.5])
+    low, high = bootstrap_intervals([np.atleast_2d(correct).mean(0)], seed, draws)[0]
     return float(low), float(high)
 
 
-def _rung(name: str, features: FeatureSet, choose: Callable[[], tuple[Any, str]]) -> Rung:
-    started = perf_counter()
-    model, setting = choose()
-    if not setting:
-        _fit(model, features.train)
-    seconds = perf_counter() - started
-    rows, labels = _arrays(features.test or features.val)
-    predictions = model.predict(rows)
-    return Rung(name, predictions, float((predictions == labels).mean()), setting, seconds)
+def bootstrap_intervals(
+    shares: Sequence[np.ndarray] | np.ndarray, seed: int = 0, draws: int = 2000
+) -> np.ndarray:
+    """95 % percentile intervals of several means over the same rows, resampled together.
+
+    With the difference of two methods' ``correct`` as one of the means this is the paired
+    bootstrap: what both find easy or hard cancels (Efron, Tibshirani 1993).
+
+    Args:
+        shares: [M, N], one mean's rows each.
+        seed: of the resampling.
+        draws: number of resamples.
+
+    Returns:
+        Low and high ends, [M, 2].
+    """
+    values = np.asarray(shares, dtype=np.float64)
+    rows = values.shape[1]
+    generator = np.random.default_rng(seed)
+    means = np.empty((draws, len(values)))
+    for draw in range(draws):
+        # How often a row was drawn is all that a mean needs to know.
+        counts = np.bincount(generator.integers(rows, size=rows), minlength=rows)
+        means[draw] = values @ counts / rows
+    return np.percentile(means, [2.5, 97.5], axis=0).T
 
 
-def _fit(model: Any, train: Split) -> None:
-    with warnings.catch_warnings():
-        # A rung that stopped early, or saw a constant feature, is judged by its accuracy.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.filterwarnings("ignore", message="self.within_class_std_dev_")
-        model.fit(*_arrays(train))
-
-
-def _normalised(model: Any) -> Any:
-    # GeoFractalDavid sees directions only, so the ladder does too.
-    return make_pipeline(Normalizer(), model)
+def _parameters(model: Any) -> int:
+    learned = (getattr(model, name, None) for name in ("centroids_", "coef_", "intercept_"))
+    return sum(int(array.size) for array in learned if array is not None)
 
 
 def _arrays(split: Split) -> tuple[np.ndarray, np.ndarray]:

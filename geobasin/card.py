@@ -1,73 +1,61 @@
-"""The model card of a run, every number read from the run itself."""
+"""The model card, every number read from the model itself and from its run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from geobasin.head import COMPONENTS
-from geobasin.probe import prototype_table
-from geobasin.runs import Run
+
+if TYPE_CHECKING:
+    from geobasin.model import GeoFractalDavid
 
 FIGURES = {
     "cantor_prototypes_distribution.png": "Cantor prototypes, a histogram for each scale",
     "cantor_prototypes_sorted.png": "Cantor prototypes in rising order",
     "cantor_prototypes_cross_scale.png": "Prototypes and geometric weights against the scale",
 }
+_FRONT_MATTER = """---
+license: mit
+library_name: geobasin
+pipeline_tag: tabular-classification
+tags: [geometric-basin, cantor-staircase, simplex, frozen-features]
+---"""
 
 
-def model_card(run: Run) -> str:
-    """Write the card of a finished run.
+def model_card(
+    model: GeoFractalDavid,
+    run: Mapping[str, Any] | None = None,
+    weights: str = "model.safetensors",
+    figures: Mapping[str, str] | None = None,
+) -> str:
+    """Write a model's card.
 
     Args:
-        run: read back from its folder.
+        model: trained or not.
+        run: ``metadata`` and ``config`` of the run it comes from; without it the card says that
+            nothing is recorded.
+        weights: name of the weights' file.
+        figures: file names beside the card, with their captions.
 
     Returns:
         Markdown with the front matter that model hubs read.
     """
-    metadata, train, data = run.metadata, run.config["train"], run.config["features"]
-    name, hardware = run.config["model"], run.config["hardware"]
-    weights = next(run.folder.glob("best_model_acc*.safetensors")).name
-    settings = metadata["settings"]
-    test = metadata.get("test_accuracy")
+    settings = model.settings
+    name = f"GeoFractalDavid-Basin-k{settings['k']}"
+    data = None if run is None else run["config"]["features"]
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     sections = [
-        "---\nlicense: mit\nlibrary_name: geobasin\npipeline_tag: tabular-classification\n"
-        "tags: [geometric-basin, cantor-staircase, simplex, frozen-features]\n---",
-        f"# {name} on {data['name']}",
-        "A multi-scale geometric basin classifier over frozen features: "
-        f"{data['classes']} classes, {data['feature_dim']} features, "
-        f"{metadata['parameters']:,} parameters, "
+        _FRONT_MATTER,
+        f"# {name}" + ("" if data is None else f" on {data['name']}"),
+        f"A multi-scale geometric basin classifier over frozen features: {model.num_classes} "
+        f"classes, {settings['feature_dim']} features, {parameters:,} parameters, "
         f"{settings['simplices']} {settings['k']}-simplices at the scales "
-        f"{', '.join(str(scale) for scale in settings['scales'])}.",
-        "## Accuracy",
-        _table(
-            ["", "accuracy"],
-            [["validation, fused", f"{metadata['val_accuracy']:.2%}"]]
-            + [
-                [f"validation, scale {scale} alone", f"{share:.2%}"]
-                for scale, share in metadata["scale_accuracy"].items()
-            ]
-            + ([["test, fused", f"{test:.2%}"]] if test is not None else []),
-        ),
-        f"The weights are those of epoch {metadata['epoch']} of {train['epochs']}, the best on the "
-        f"validation rows; training took {metadata['seconds']:.1f} s on "
-        f"{hardware['gpu'] or hardware['cpu']}.",
-        "## Learned structure",
-        f"The middle height alpha of the Cantor staircase went from "
-        f"{metadata['alpha']['initial']:.4f} to {metadata['alpha']['final']:.4f}.",
-        _table(
-            ["scale", "prototype mean", "deviation", "lowest", "highest"],
-            [
-                [str(scale)] + [f"{row[column]:.4f}" for column in ("mean", "std", "min", "max")]
-                for scale, row in prototype_table(run.model).iterrows()
-            ],
-        ),
-        _table(
-            ["scale", *COMPONENTS],
-            [
-                [str(scale)] + [f"{parts[component]:.3f}" for component in COMPONENTS]
-                for scale, parts in run.model.get_geometric_weights().items()
-            ],
-        ),
-        "\n".join(f"![{caption}]({file})" for file, caption in FIGURES.items()),
-        "## Data",
-        f"{', '.join(f'{count:,} {split}' for split, count in data['rows'].items())} rows; SHA-512 "
-        f"of features and labels `{data['sha512'][:16]}...` (in full in `train_config.json`).",
+        f"{', '.join(str(scale) for scale in model.scales)}.",
+        *_training(run),
+        *_structure(model),
+        "\n".join(f"![{caption}]({file})" for file, caption in (figures or {}).items()),
+        *_data(run),
         "## Use",
         "```python\n"
         "from geobasin import GeoFractalDavid, load_weights\n\n"
@@ -76,16 +64,75 @@ def model_card(run: Run) -> str:
         "logits = model.eval()(features)  # [rows, classes]\n"
         "```",
         "## What is not claimed",
-        "The loss is a cross-entropy on geometric scores. The numbers hold for the rows named "
-        "above, for one seed; `SHA512SUMS` shows whether a file here was altered since.",
+        "The loss of this kind of model is a cross-entropy on geometric scores. Whatever numbers "
+        "stand above hold for the rows named beside them and for one seed.",
     ]
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def _training(run: Mapping[str, Any] | None) -> list[str]:
+    if run is None:
+        return ["No run is recorded with these weights: their accuracy is unknown."]
+    metadata, train, hardware = run["metadata"], run["config"]["train"], run["config"]["hardware"]
+    rows = [["validation, fused", f"{metadata['val_accuracy']:.2%}"]]
+    rows += [
+        [f"validation, scale {scale} alone", f"{share:.2%}"]
+        for scale, share in metadata["scale_accuracy"].items()
+    ]
+    if "test_accuracy" in metadata:
+        rows.append(["test, fused", f"{metadata['test_accuracy']:.2%}"])
+    return [
+        "## Accuracy",
+        _table(["", "accuracy"], rows),
+        f"The weights are those of epoch {metadata['epoch']} of {train['epochs']}, the best on the "
+        f"validation rows; training took {metadata['seconds']:.1f} s on "
+        f"{hardware['gpu'] or hardware['cpu']}. Alpha started at "
+        f"{metadata['alpha']['initial']:.4f}.",
+    ]
+
+
+def _structure(model: GeoFractalDavid) -> list[str]:
+    prototypes = {
+        scale: model.head(scale).cantor_prototypes.detach().double() for scale in model.scales
+    }
+    return [
+        "## Structure",
+        f"The middle height alpha of the Cantor staircase is "
+        f"{model.cantor_stairs.alpha.item():.4f}.",
+        _table(
+            ["scale", "prototype mean", "deviation", "lowest", "highest"],
+            [
+                [str(scale)]
+                + [f"{value.item():.4f}" for value in (p.mean(), p.std(), p.min(), p.max())]
+                for scale, p in prototypes.items()
+            ],
+        ),
+        _table(
+            ["scale", *COMPONENTS],
+            [
+                [str(scale)] + [f"{parts[component]:.3f}" for component in COMPONENTS]
+                for scale, parts in model.get_geometric_weights().items()
+            ],
+        ),
+    ]
+
+
+def _data(run: Mapping[str, Any] | None) -> list[str]:
+    if run is None:
+        return []
+    data = run["config"]["features"]
+    rows = ", ".join(f"{count:,} {split}" for split, count in data["rows"].items())
+    return [
+        "## Data",
+        f"{rows} rows; SHA-512 of features and labels `{data['sha512'][:16]}...` (in full in "
+        "`train_config.json`).",
+    ]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _arguments(settings: dict[str, object]) -> str:
+def _arguments(settings: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in settings.items())

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 from scipy.stats import t as student
 
 SUPPORTED = "supported"
@@ -17,7 +18,7 @@ class Claim:
     """One claim and its evidence.
 
     Attributes:
-        source: ``000`` or ``004``.
+        source: the document it comes from.
         statement: the claim, in our words.
         said: the figures given for it in the source.
         found: what was measured, with its interval; or why nothing was.
@@ -80,16 +81,17 @@ def seed_interval(values: Sequence[float]) -> Interval:
     return Interval(mean, mean - float(half), mean + float(half))
 
 
-def claims_table(claims: Sequence[Claim]) -> pd.DataFrame:
+def claims_table(claims: Sequence[Claim]) -> Styler:
     """A row for each claim.
 
     Args:
         claims: in the order of the rows.
 
     Returns:
-        Columns source, claim, said, found, verdict, what settles it.
+        A table for a page, with columns source, claim, said there, found here, verdict and
+        settled by; its ``data`` is the DataFrame.
     """
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "source": claim.source,
             "claim": claim.statement,
@@ -100,3 +102,4 @@ def claims_table(claims: Sequence[Claim]) -> pd.DataFrame:
         }
         for claim in claims
     )
+    return table.style.hide(axis="index")

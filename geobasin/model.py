@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geobasin.cantor import CantorStaircase
+from geobasin.card import model_card
 from geobasin.errors import GeoBasinError
 from geobasin.head import COMPONENTS, GeometricHead, Simplices
+from geobasin.hub import HubModel
 
 PUBLISHED_SCALES = (384, 512, 768, 1024, 1280)
 
@@ -32,7 +34,7 @@ class BasinScores(NamedTuple):
     cantor_prototypes: Tensor
 
 
-class GeoFractalDavid(nn.Module):
+class GeoFractalDavid(nn.Module, HubModel):
     """Multi-scale geometric basin classifier over frozen features.
 
     With ``simplices="free"``, ``levels=1``, ``reach=0.3`` and ``positions = i/(B-1)`` this is the
@@ -96,6 +98,17 @@ class GeoFractalDavid(nn.Module):
             }
         )
         self.fusion_weights = nn.Parameter(torch.ones(len(scales)))
+
+    def card_text(self, **facts: Any) -> str:
+        """The model card, from the model's own numbers and those of its run.
+
+        Args:
+            facts: arguments of :func:`geobasin.card.model_card`, such as ``run``.
+
+        Returns:
+            Markdown.
+        """
+        return model_card(self, **facts)
 
     def head(self, scale: int) -> GeometricHead:
         """The head of one scale."""

@@ -29,6 +29,8 @@ def finish_run(folder: Path) -> Run:
     draw = (prototype_distribution, prototypes_sorted, prototypes_cross_scale)
     for file, plate in zip(FIGURES, draw, strict=True):
         plate(run.model).save(folder / file)
-    write_text(folder / "README.md", model_card(run))
+    weights = next(folder.glob("best_model_acc*.safetensors")).name
+    records = {"metadata": run.metadata, "config": run.config}
+    write_text(folder / "README.md", model_card(run.model, records, weights, FIGURES))
     seal(folder)
     return run

@@ -28,7 +28,7 @@ def test_within_wants_the_whole_interval() -> None:
 )
 def test_verdict_follows_from_the_evidence(holds: bool | None, verdict: str) -> None:
     claim = Claim("000", "a", "b", "c", holds, "d")
-    assert claims_table([claim])["verdict"].to_list() == [verdict]
+    assert claims_table([claim]).data["verdict"].to_list() == [verdict]
 
 
 def test_published_weights_are_weights_and_ranges_hold_their_means() -> None:

@@ -18,14 +18,14 @@ ROOMS = (
     ("errors", "files", "machine", "published"),
     ("tensors", "cantor", "simplex", "seal", "dclr", "dclr_update", "dclr_reference", "orbital"),
     ("energy", "energy_sources", "energy_nvml", "step_record", "telemetry", "feature_set"),
-    ("head", "model", "features", "fractals", "image_folder", "images", "extract"),
+    ("head", "hub", "card", "model", "features", "fractals", "image_folder", "images", "extract"),
     ("loss", "initial", "evaluation", "baselines", "optimizers"),
     ("config", "train", "checkpoint"),
     ("runs", "estimator"),
     ("probe", "claims"),
     ("stage4_config", "stage4_data", "stage4_loop", "stage4"),
     ("figures", "widgets"),
-    ("card", "report"),
+    ("report",),
     ("__init__", "__main__"),
 )
 

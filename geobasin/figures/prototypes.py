@@ -150,7 +150,7 @@ def prototype_ranges(model: GeoFractalDavid) -> Plate:
             panel.plot(mean, place, marker="|", markersize=14, color=palette.ink)
         panel.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
         panel.axvspan(0, 1, color=palette.grid, alpha=0.5, zorder=0)
-        panel.set_xlabel("Cantor prototypes: range and mean (shaded: the line from 0 to 1)")
+        panel.set_xlabel("Cantor prototype (bar: range, tick: mean)")
         return figure
 
     parts = "; ".join(f"{name}: {low:.3f} to {high:.3f}" for name, (low, high), *_ in rows)

@@ -24,20 +24,20 @@ def training_curves(history: Sequence[EpochRecord]) -> Plate:
     terms = ["contrastive", "scale_contrastive", "coherence", "separation"]
 
     def draw(palette: Palette) -> Figure:
-        figure, (top, bottom) = axes(palette, rows=2, height=5.0)
+        figure, (top, bottom) = axes(palette, rows=2, height=5.6)
         colours = palette.cycle(len(scales) + 1)
         for name, colour in zip(scales, colours[1:], strict=True):
             label = f"scale {str(name).removeprefix('val_')}"
             top.plot(table.index, table[name], color=colour, linewidth=1.2, label=label)
         top.plot(table.index, table["val"], color=colours[0], linewidth=2.4, label="fused")
         top.set_ylabel("validation accuracy")
-        top.legend()
+        top.legend(ncols=2, loc="lower right")
         for name, colour in zip(terms, palette.series, strict=False):
             bottom.plot(table.index, table[name], color=colour, label=name.replace("_", " "))
         bottom.set_yscale("log")
         bottom.set_ylabel("term of the loss")
         bottom.set_xlabel("epoch")
-        bottom.legend()
+        bottom.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         return figure
 
     last = table.iloc[-1]
