@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,10 @@ def _method(name: str, models: dict[str, Callable[[], Any]]) -> Method:
     return Method(name, fit, tuple(models))
 
 
+def _logistic(strength: float) -> LogisticRegression:
+    return LogisticRegression(C=strength, max_iter=_MOST_ITERATIONS)
+
+
 METHODS: tuple[Method, ...] = (
     _method("nearest class mean", {"": NearestCentroid}),
     _method(
@@ -45,12 +50,7 @@ METHODS: tuple[Method, ...] = (
     ),
     _method(
         "logistic regression",
-        {
-            f"C = {strength:g}": lambda strength=strength: LogisticRegression(
-                C=strength, max_iter=_MOST_ITERATIONS
-            )
-            for strength in _INVERSE_REGULARISATION
-        },
+        {f"C = {strength:g}": partial(_logistic, strength) for strength in _INVERSE_REGULARISATION},
     ),
 )
 

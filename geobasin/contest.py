@@ -1,6 +1,7 @@
 """One classifier, trained fairly: its setting chosen on the validation rows, its cost measured."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,7 @@ class Method:
             empty string where there is nothing to choose.
         random: whether the seed matters; if not, one fit tells all.
         epochs: number of epochs in a fit, for progress bars.
+        device: what computes, and whose energy counts.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Method:
     settings: tuple[str, ...] = ("",)
     random: bool = False
     epochs: int = 1
+    device: str = "cpu"
 
     def fits(self, seeds: int) -> int:
         """Number of fits that :func:`contest` makes with this many seeds."""
@@ -104,29 +107,29 @@ def contest(
         features: to learn from, to choose by and to report on.
         seeds: number of seeds, at least 1.
         first_seed: the first of them; the others follow it.
-        meter: of the device that computes; the CPU's where not given.
+        meter: of the device that computes; opened where not given.
         on_epoch: called after every epoch of every fit.
 
     Returns:
         Predictions of :func:`reported` rows, and what they cost.
     """
     rows = reported(features)
-    meter = meter or EnergyMeter("cpu")
+    with closing(meter or EnergyMeter(method.device)) as open_meter:
 
-    def measured(setting: str, seed: int) -> tuple[Fitted, EnergyWindow]:
-        meter.start()
-        fitted = method.fit(features, setting, seed, on_epoch)
-        return fitted, meter.lap()
+        def measured(setting: str, seed: int) -> tuple[Fitted, EnergyWindow]:
+            open_meter.start()
+            fitted = method.fit(features, setting, seed, on_epoch)
+            return fitted, open_meter.lap()
 
-    tried = {setting: measured(setting, first_seed) for setting in method.settings}
-    setting = method.settings[0]
-    if len(tried) > 1:
-        shares = {name: _accuracy(fitted, features.val) for name, (fitted, _) in tried.items()}
-        setting = max(shares, key=shares.__getitem__)
-    fits = [tried.pop(setting)]
-    if method.random:
-        later = range(first_seed + 1, first_seed + seeds)
-        fits += [measured(setting, seed) for seed in later]
+        tried = {setting: measured(setting, first_seed) for setting in method.settings}
+        setting = method.settings[0]
+        if len(tried) > 1:
+            shares = {name: _accuracy(fitted, features.val) for name, (fitted, _) in tried.items()}
+            setting = max(shares, key=shares.__getitem__)
+        fits = [tried.pop(setting)]
+        if method.random:
+            later = range(first_seed + 1, first_seed + seeds)
+            fits += [measured(setting, seed) for seed in later]
     predictions = np.stack([fitted.predict(rows) for fitted, _ in fits])
     windows = [window for _, window in fits]
     joules = [window.joules for window in windows if window.joules is not None]

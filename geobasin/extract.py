@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from geobasin.errors import GeoBasinError
 from geobasin.image_folder import check_classes, list_images, optional, read_image
+from geobasin.machine import pick_device
 from geobasin.tensors import save_tensors
 
 DEFAULT_ENCODER = "vit_base_patch32_clip_224.openai"
@@ -92,7 +93,7 @@ def extract(
     splits = [*_REQUIRED, *([_OPTIONAL] if (images / _OPTIONAL).is_dir() else [])]
     listed = {split: list_images(images, split) for split in splits}
     check_classes(images, {split: names for split, (_, _, names) in listed.items()})
-    place = _device(device)
+    place = pick_device(device)
     model = load_encoder(encoder, pretrained=pretrained, image_size=image_size)
     network = model.network.to(place)
     tensors: dict[str, Tensor] = {}
@@ -204,7 +205,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="random weights, always the same; needs no network",
     )
     parser.add_argument("--batch", type=int, default=64, help="default: %(default)s")
-    parser.add_argument("--device", default="cpu", help="default: %(default)s")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     parser.add_argument(
         "--image_size", type=int, metavar="PX", help="default: what the encoder was made for"
     )
@@ -242,16 +243,6 @@ def _quiet(name: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    # Torch tells of a missing device in as many ways as there are kinds of device.
-    except Exception as error:
-        raise GeoBasinError(f"device '{name}' is not to be had here; use cpu") from error
-    return device
 
 
 def _batches(paths: list[Path], prepare: Callable[[Any], Tensor], batch: int) -> Iterator[Tensor]:

@@ -41,8 +41,7 @@ def pick_device(name: str | torch.device) -> torch.device:
         torch.empty(0, device=device)
     # Torch tells of a missing device in as many ways as there are kinds of device.
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise GeoBasinError(f"no device '{name}' here ({reason}); use --device auto") from error
+        raise GeoBasinError(f"device '{name}' is not to be had here; use auto or cpu") from error
     return device
 
 

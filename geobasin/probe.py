@@ -1,5 +1,6 @@
 """Tables of what a model has learned: prototypes, weights, alpha, and where the classes lie."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from geobasin.evaluation import evaluate
 from geobasin.feature_set import FeatureSet, Split
 from geobasin.head import COMPONENTS
 from geobasin.model import GeoFractalDavid
+from geobasin.simplex import cayley_menger_volume, edge_lengths, edge_spread
 from geobasin.train import EpochRecord
 
 
@@ -110,6 +112,54 @@ def history_table(history: Sequence[EpochRecord]) -> pd.DataFrame:
         for record in history
     ]
     return pd.DataFrame(rows).set_index("epoch")
+
+
+def weight_history(history: Sequence[EpochRecord]) -> pd.DataFrame:
+    """Weights of the components at every scale, epoch by epoch.
+
+    Args:
+        history: of a run.
+
+    Returns:
+        A row for each epoch and scale, a column for each component; each row sums to 1.
+    """
+    rows = {
+        (record.epoch, scale): weights
+        for record in history
+        for scale, weights in record.geometric_weights.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["epoch", "scale"])
+
+
+@torch.no_grad()
+def drift_table(model: GeoFractalDavid) -> pd.DataFrame:
+    """How far class simplices are from regular: 0 spread and volume ratio 1 for rigid ones.
+
+    Args:
+        model: any.
+
+    Returns:
+        A row for each scale. ``edge_spread``: standard deviation of a simplex's edge lengths over
+        their mean, the mean over the classes, and ``edge_spread_most``: that of the least regular
+        class. ``volume``: Cayley-Menger volume over that of the regular simplex with the same mean
+        edge, the mean over the classes, and ``volume_least``: that of the flattest class.
+    """
+    rows = {}
+    for scale in model.scales:
+        vertices = model.head(scale).vertices().double()
+        k = vertices.shape[1] - 1
+        # The edge of the regular k-simplex with volume 1; without it k = 150 has volume 1e-284.
+        log_edge = (math.lgamma(k + 1) - (math.log(k + 1) - k * math.log(2)) / 2) / k
+        mean_edges = edge_lengths(vertices).mean(-1)
+        volumes = cayley_menger_volume(vertices * (math.exp(log_edge) / mean_edges).view(-1, 1, 1))
+        spread = edge_spread(vertices)
+        rows[scale] = {
+            "edge_spread": float(spread.mean()),
+            "edge_spread_most": float(spread.max()),
+            "volume": float(volumes.mean()),
+            "volume_least": float(volumes.min()),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("scale")
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Trained heads that GeoFractalDavid is compared with: cosine, multilayer perceptron, SoftTriple."""
+"""Heads that GeoFractalDavid is compared with: cosine, multilayer perceptron, SoftTriple."""
 
 import math
 
@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geobasin.simplex import unit_directions
+
+# Inside the root, so that two centres that have met still have a finite gradient.
+_ROOT_FLOOR = 1e-8
 
 
 class RivalHead(nn.Module):
@@ -139,13 +142,14 @@ class SoftTripleHead(RivalHead):
         """Half the mean distance between two centres of one class, as the paper scales it.
 
         Returns:
-            ``sum_c sum_(t<s) |w_ct - w_cs| / (C K (K - 1))``, a scalar; 0 for one centre.
+            ``sum_c sum_(t<s) |w_ct - w_cs| / (C K (K - 1))``, a scalar; 0 for one centre (K = 1).
         """
         classes, count, _ = self.centres.shape
         if count == 1:
             return self.centres.new_zeros(())
         centres = F.normalize(self.centres, dim=-1)
+        cosines = centres @ centres.transpose(1, 2)
         first, second = torch.triu_indices(count, count, offset=1)
-        # The norm's own gradient is 0, not NaN, where two centres have met.
-        distances = torch.linalg.vector_norm(centres[:, first] - centres[:, second], dim=-1)
+        squared = 2 - 2 * cosines[:, first, second]
+        distances = (squared.clamp_min(0) + _ROOT_FLOOR).sqrt()
         return distances.sum() / (classes * count * (count - 1))

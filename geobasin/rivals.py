@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,8 +17,6 @@ from geobasin.machine import pick_device
 from geobasin.rival_heads import CosineHead, PerceptronHead, RivalHead, SoftTripleHead
 from geobasin.train import rate_factor
 
-# The validation rows choose among these for every rival; GeoFractalDavid keeps its default.
-LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 # Bounds the memory of one pass, as in evaluation.
 _ROWS = 4096
 
@@ -43,10 +41,24 @@ def soft_triple_head(features: FeatureSet, config: TrainConfig) -> SoftTripleHea
     return SoftTripleHead(projection, scale, features.num_classes, centres)
 
 
-HEADS: dict[str, Build] = {
-    "cosine classifier": cosine_head,
-    "MLP head": perceptron_head,
-    "SoftTriple": soft_triple_head,
+@dataclass(frozen=True)
+class Rival:
+    """A rival head and the learning rates that the validation rows choose from.
+
+    Attributes:
+        build: makes the head.
+        rates: learning rates, smallest first.
+    """
+
+    build: Build
+    rates: tuple[float, ...]
+
+
+# Four rates each, half a decade apart; a head without a hidden layer takes larger ones.
+RIVALS: dict[str, Rival] = {
+    "cosine classifier": Rival(cosine_head, (3e-3, 1e-2, 3e-2, 1e-1)),
+    "MLP head": Rival(perceptron_head, (3e-4, 1e-3, 3e-3, 1e-2)),
+    "SoftTriple": Rival(soft_triple_head, (3e-4, 1e-3, 3e-3, 1e-2)),
 }
 
 
@@ -125,9 +137,13 @@ def _groups(head: RivalHead, weight_decay: float) -> list[dict[str, object]]:
 
 
 def fitted(module: nn.Module) -> Fitted:
-    """A trained module as a contest knows it: [B, D] features to [B, C] logits."""
-    count = sum(parameter.numel() for parameter in module.parameters())
-    return Fitted(count, lambda split: predictions(module, split))
+    """A trained module, features [B, D] to logits [B, C], as a contest knows it."""
+    parameters = list(module.parameters())
+    place = parameters[0].device
+    return Fitted(
+        sum(parameter.numel() for parameter in parameters),
+        lambda split: predictions(module, split.to(place)),
+    )
 
 
 @torch.no_grad()
@@ -157,17 +173,16 @@ def rival_methods(config: TrainConfig, device: str | torch.device = "cpu") -> li
         Cosine classifier, MLP head and SoftTriple.
     """
     place = pick_device(device)
-    rates = {f"learning rate {rate:g}": rate for rate in LEARNING_RATES}
 
-    def method(name: str, build: Build) -> Method:
+    def method(name: str, rival: Rival) -> Method:
+        rates = {f"learning rate {rate:g}": rate for rate in rival.rates}
+
         def fit(
             features: FeatureSet, setting: str, seed: int, on_epoch: Callable[[], object]
         ) -> Fitted:
             own = replace(config, lr=rates[setting], seed=seed)
-            head = train_head(build, features.to(place), own, on_epoch)
-            trained = fitted(head)
-            return Fitted(trained.parameters, lambda split: predictions(head, split.to(place)))
+            return fitted(train_head(rival.build, features.to(place), own, on_epoch))
 
-        return Method(name, fit, tuple(rates), random=True, epochs=config.epochs)
+        return Method(name, fit, tuple(rates), random=True, epochs=config.epochs, device=str(place))
 
-    return [method(name, build) for name, build in HEADS.items()]
+    return [method(name, rival) for name, rival in RIVALS.items()]

@@ -22,9 +22,9 @@ from geobasin.energy import EnergyMeter
 from geobasin.errors import GeoBasinError
 from geobasin.files import read_json, write_json
 from geobasin.images import ImageSets, load_images
-from geobasin.machine import hardware, versions
+from geobasin.machine import hardware, pick_device, versions
 from geobasin.seal import require_verified, seal
-from geobasin.stage4_config import StageConfig, add_arguments, config_from, pick_device
+from geobasin.stage4_config import StageConfig, add_arguments, config_from
 from geobasin.stage4_loop import Progress, build_vit, has_bfloat16, train
 from geobasin.telemetry import StepRecord, TelemetryLog, read_log
 

@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from geobasin.errors import GeoBasinError
 from geobasin.optimizers import NAMES
 
@@ -155,26 +153,3 @@ def config_from(arguments: argparse.Namespace) -> StageConfig:
     """
     names = StageConfig.__dataclass_fields__
     return StageConfig(**{name: getattr(arguments, name) for name in names})
-
-
-def pick_device(name: str) -> torch.device:
-    """Choose what computes.
-
-    Args:
-        name: ``auto`` (CUDA where there is one), or a device's name.
-
-    Returns:
-        The device.
-
-    Raises:
-        GeoBasinError: there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise GeoBasinError(f"no device {name!r} here ({reason}); use --device auto") from error
-    return device

@@ -80,16 +80,14 @@ def parameter_groups(model: GeoFractalDavid, config: TrainConfig) -> list[dict[s
     Returns:
         Groups for any torch optimiser.
     """
-    projections = {
-        parameter
-        for module in model.heads.modules()
-        if isinstance(module, nn.Linear)
-        for parameter in [module.weight]
-    }
-    heads = [parameter for parameter in model.heads.parameters() if parameter not in projections]
+    projections = [
+        module.weight for module in model.heads.modules() if isinstance(module, nn.Linear)
+    ]
+    decaying = set(projections)
+    heads = [parameter for parameter in model.heads.parameters() if parameter not in decaying]
     stairs = list(model.cantor_stairs.parameters())
     return [
-        {"params": sorted(projections, key=lambda p: p.shape), "weight_decay": config.weight_decay},
+        {"params": projections, "weight_decay": config.weight_decay},
         {"params": heads, "weight_decay": 0.0},
         {"params": [model.fusion_weights], "lr": config.lr * 0.5, "weight_decay": 0.0},
         {"params": stairs, "lr": config.lr * 0.1, "weight_decay": 0.0},
