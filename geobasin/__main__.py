@@ -75,6 +75,10 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
             )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR")
+    parser.add_argument("--push-to", metavar="OWNER/NAME", help="upload the run to a model hub")
+    parser.add_argument(
+        "--push-every", type=int, metavar="N", help="and every N epochs on the way there"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.set_defaults(run=_train)
 
@@ -82,11 +86,18 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace) -> int:
     from geobasin.config import TrainConfig
     from geobasin.features import load_features
-    from geobasin.report import finish_run
+    from geobasin.report import finish_run, push_periodically, push_run
     from geobasin.runs import train_run
 
     config = TrainConfig(
         **{field.name: getattr(options, field.name) for field in fields(TrainConfig)}
+    )
+    if options.push_every is not None and options.push_to is None:
+        raise GeoBasinError("--push-every needs --push-to OWNER/NAME")
+    periodically = (
+        None
+        if options.push_every is None
+        else push_periodically(options.push_to, options.push_every)
     )
     features = load_features(options.features)
     try:
@@ -98,6 +109,7 @@ def _train(options: argparse.Namespace) -> int:
             device=options.device,
             resume=options.resume,
             progress=True,
+            on_epoch=periodically,
         )
     except KeyboardInterrupt:
         print("interrupted; the same command with --resume goes on", file=sys.stderr)
@@ -106,6 +118,8 @@ def _train(options: argparse.Namespace) -> int:
     print(f"validation accuracy {run.metadata['val_accuracy']:.4f}", file=sys.stderr)
     if "test_accuracy" in run.metadata:
         print(f"test accuracy {run.metadata['test_accuracy']:.4f}", file=sys.stderr)
+    if options.push_to is not None:
+        print(f"pushed: {push_run(folder, options.push_to)}", file=sys.stderr)
     print(folder)
     return 0
 

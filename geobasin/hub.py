@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError
 from torch import nn
 
 from geobasin.errors import GeoBasinError
@@ -117,8 +117,9 @@ def push_folder(folder: Path, repository: str, path_in_repository: str, message:
                 commit_message=message,
             )
         )
-    except (HfHubHTTPError, RepositoryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    # The hub's library lets its HTTP client's own errors through, and changes that client.
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
         raise GeoBasinError(
             f"cannot push to '{repository}': {reason}; see 'hf auth login'"
         ) from error

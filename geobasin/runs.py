@@ -1,6 +1,6 @@
 """A training run's folder, in the published layout: train into it, resume it, load it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -52,6 +52,7 @@ def train_run(
     device: str = "cpu",
     resume: bool = False,
     progress: bool = False,
+    on_epoch: Callable[[Path, int], object] | None = None,
 ) -> Path:
     """Train into a run folder; each epoch leaves a checkpoint, so that Ctrl-C loses one at most.
 
@@ -63,6 +64,7 @@ def train_run(
         device: where to train.
         resume: go on with the newest interrupted run of the same settings and features.
         progress: show a bar on stderr.
+        on_epoch: called with the folder and the epoch's number once its checkpoint is written.
 
     Returns:
         ``out/weights/<model>/<run_id>``.
@@ -91,6 +93,8 @@ def train_run(
                 _save_best(training, folder, features.class_names)
             write_json(folder / HISTORY, [entry.as_dict() for entry in training.history])
             save_checkpoint(training, folder / CHECKPOINT)
+            if on_epoch is not None:
+                on_epoch(folder, record.epoch)
     (folder / CHECKPOINT).unlink()
     return folder
 
