@@ -25,8 +25,9 @@ book: $(READY)
 	$(BIN)/jupyter-book build . --all -W --keep-going
 	@echo "open file://$(CURDIR)/_build/html/index.html"
 
+# The tests' tensors are small: a second thread makes them wait more than it helps.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lab: $(READY)
 	$(BIN)/jupyter lab book

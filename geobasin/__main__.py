@@ -1,4 +1,4 @@
-"""The command line: train, probe, extract, stage4, seal, verify."""
+"""The command line: train, probe, ladder, extract, stage4, seal, verify."""
 
 import argparse
 import sys
@@ -163,6 +163,34 @@ def _probe(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_ladder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--features", required=True, help="as for train")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.set_defaults(run=_ladder)
+
+
+def _ladder(options: argparse.Namespace) -> int:
+    from geobasin.features import load_features
+    from geobasin.ladder_folder import write_ladder
+
+    try:
+        result = write_ladder(
+            load_features(options.features),
+            options.out,
+            seeds=options.seeds,
+            device=options.device,
+            source=options.features,
+            progress=True,
+        )
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        raise
+    print(result.table().to_string(float_format="{:.4f}".format))
+    return 0
+
+
 def _add_extract(parser: argparse.ArgumentParser) -> None:
     from geobasin import extract
 
@@ -216,6 +244,7 @@ def _verify(options: argparse.Namespace) -> int:
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "train": ("train GeoFractalDavid on frozen features", _add_train),
     "probe": ("tables and figures of what a run has learned", _add_probe),
+    "ladder": ("compare GeoFractalDavid with simple rivals and its ablations", _add_ladder),
     "extract": ("features of an image folder from a frozen timm encoder", _add_extract),
     "stage4": ("train ViT-Tiny with DCLR (RFT) or Adam (BASE) under telemetry", _add_stage4),
     "seal": ("write SHA512SUMS over a folder", _add_folder(_seal)),

@@ -10,7 +10,7 @@ from geobasin.model import GeoFractalDavid
 from geobasin.probe import prototypes
 
 _ROWS = 4096
-_MOST_ROUNDS = 10_000
+_MOST_ROUNDS = 1_000
 
 
 @torch.no_grad()
@@ -92,7 +92,8 @@ def independent_errors(errors: np.ndarray) -> np.ndarray:
         errors: counts with a diagonal of zeros, [C, C].
 
     Returns:
-        Expected counts, [C, C] float64; their margins are right to one part in a million.
+        Expected counts, [C, C] float64; with the margins of the errors, to about a thousandth where
+        they can only be met in the limit, else to a millionth.
     """
     rows, columns = errors.sum(1), errors.sum(0)
     fitted = np.outer(rows, columns).astype(np.float64)

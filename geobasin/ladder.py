@@ -1,7 +1,7 @@
 """The ladder: GeoFractalDavid beside its rivals and its own ablations, on the same features."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,13 +39,6 @@ class LadderResult:
     labels: np.ndarray
     split: str
     seeds: int
-    _shares: dict[str, np.ndarray] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        shares = {
-            outcome.name: (outcome.predictions == self.labels).mean(0) for outcome in self.outcomes
-        }
-        object.__setattr__(self, "_shares", shares)
 
     def table(self) -> pd.DataFrame:
         """Compare the methods.
@@ -65,8 +58,10 @@ class LadderResult:
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison as JSON can hold it; what is not known is None."""
-        means = np.stack(list(self._shares.values()))
-        ours = self._shares.get(OURS)
+        shares = {
+            outcome.name: (outcome.predictions == self.labels).mean(0) for outcome in self.outcomes
+        }
+        means, ours = np.stack(list(shares.values())), shares.get(OURS)
         differences = np.zeros_like(means) if ours is None else means - ours
         ends = bootstrap_intervals(np.concatenate([means, differences]), draws=DRAWS).tolist()
         methods = []
@@ -204,6 +199,27 @@ def contenders(
     ]
 
 
+def checked_names(methods: Sequence[Method], seeds: int) -> list[str]:
+    """Names of methods that can be compared.
+
+    Args:
+        methods: to compare.
+        seeds: trainings of each.
+
+    Returns:
+        The names, in order.
+
+    Raises:
+        GeoBasinError: fewer than one seed, no method, or two of one name.
+    """
+    if seeds < 1:
+        raise GeoBasinError(f"a ladder needs at least 1 seed, not {seeds}")
+    names = [method.name for method in methods]
+    if not names or len(set(names)) != len(names):
+        raise GeoBasinError(f"a ladder needs methods with names of their own, not {names}")
+    return names
+
+
 def ladder(
     features: FeatureSet,
     config: TrainConfig | None = None,
@@ -232,13 +248,9 @@ def ladder(
     Raises:
         GeoBasinError: fewer than one seed, or two methods of one name.
     """
-    if seeds < 1:
-        raise GeoBasinError(f"a ladder needs at least 1 seed, not {seeds}")
     config = config or TrainConfig()
     chosen = contenders(config, device) if methods is None else list(methods)
-    names = [method.name for method in chosen]
-    if not names or len(set(names)) != len(names):
-        raise GeoBasinError(f"a ladder needs methods with names of their own, not {names}")
+    names = checked_names(chosen, seeds)
     outcomes = dict(kept or {})
     work = {method.name: method.fits(seeds) * method.epochs for method in chosen}
     with tqdm(

@@ -15,7 +15,7 @@ from geobasin.contest import Method, Outcome, reported
 from geobasin.errors import GeoBasinError
 from geobasin.feature_set import FeatureSet
 from geobasin.files import canonical_json, read_json, write_json
-from geobasin.ladder import SEEDS, LadderResult, contenders, ladder
+from geobasin.ladder import SEEDS, LadderResult, checked_names, contenders, ladder
 from geobasin.machine import hardware, pick_device, versions
 from geobasin.seal import MANIFEST, require_verified, seal
 from geobasin.tensors import read_tensors, save_tensors
@@ -55,15 +55,17 @@ def write_ladder(
         predictions for each method, and ``SHA512SUMS``.
 
     Raises:
-        GeoBasinError: the folder holds something else, another ladder or one that was altered
-            after it was sealed; or a refused write.
+        GeoBasinError: a setting outside its range; the folder holds something else, another ladder
+            or one that was altered after it was sealed; or a refused write.
     """
     config = config or TrainConfig()
     place = pick_device(device)
     chosen = contenders(config, place) if methods is None else list(methods)
-    described = _describe(features, config, seeds, chosen, source, place)
-    _claim(out, described)
-    files = {method.name: _file(out, method.name) for method in chosen}
+    names = checked_names(chosen, seeds)
+    # What cannot be built is refused here, before there is a folder.
+    config.build_model(features)
+    _claim(out, _describe(features, config, seeds, chosen, source, place))
+    files = {name: _file(out, name) for name in names}
     kept = {name: _load(path) for name, path in files.items() if path.exists()}
     result = ladder(
         features,

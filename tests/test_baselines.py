@@ -1,11 +1,17 @@
-"""The ladder against scikit-learn called directly, and its interval against the normal one."""
+"""The simple rungs against scikit-learn called directly, intervals against the normal ones."""
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
 
-from geobasin.baselines import LADDER, bootstrap_interval, logistic_regression, nearest_class_mean
+from geobasin.baselines import (
+    LADDER,
+    bootstrap_interval,
+    bootstrap_intervals,
+    logistic_regression,
+    nearest_class_mean,
+)
 from geobasin.features import digits
 
 
@@ -23,6 +29,7 @@ def test_logistic_regression_takes_the_strength_that_validates_best() -> None:
     scores = [model.score(val, features.val.labels.numpy()) for model in fitted]
     best = int(np.argmax(scores))
     assert rung.setting == f"C = {strengths[best]:g}"
+    assert rung.candidates == tuple(f"C = {strength:g}" for strength in strengths)
     test = normalize(features.test.features.numpy())
     assert rung.accuracy == fitted[best].score(test, features.test.labels.numpy())
 
@@ -33,12 +40,14 @@ def test_nearest_class_mean_by_hand() -> None:
     means = np.stack([train[labels == label].mean(0) for label in range(10)])
     test = normalize(features.test.features.numpy())
     distances = ((test[:, None] - means) ** 2).sum(-1)
-    np.testing.assert_array_equal(nearest_class_mean(features).predictions, distances.argmin(1))
+    np.testing.assert_array_equal(nearest_class_mean(features).predictions, [distances.argmin(1)])
 
 
-def test_every_rung_beats_chance_on_digits() -> None:
-    for rung in LADDER:
-        assert rung(digits()).accuracy > 0.8
+def test_every_rung_beats_chance_on_digits_and_counts_its_numbers() -> None:
+    features = digits()
+    rungs = [rung(features) for rung in LADDER]
+    assert min(rung.accuracy for rung in rungs) > 0.8
+    assert [rung.parameters for rung in rungs] == [64 * 10, 65 * 10, 65 * 10]
 
 
 def test_interval_agrees_with_the_normal_one() -> None:
@@ -52,3 +61,22 @@ def test_interval_agrees_with_the_normal_one() -> None:
 def test_interval_of_seeds_resamples_rows_together() -> None:
     correct = np.random.default_rng(1).random(500) < 0.8
     assert bootstrap_interval(np.stack([correct] * 5)) == bootstrap_interval(correct)
+
+
+def test_paired_interval_is_as_narrow_as_the_rows_that_differ() -> None:
+    generator = np.random.default_rng(2)
+    one = generator.random(3000) < 0.8
+    other = np.where(generator.random(3000) < 0.05, ~one, one)
+    difference = other.astype(float) - one
+    (low, high), (single_low, single_high) = bootstrap_intervals([difference, one])
+    half = 1.96 * difference.std() / np.sqrt(3000)
+    mean = difference.mean()
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.001)
+    assert high - low < single_high - single_low
+
+
+def test_intervals_of_several_means_are_those_of_each_alone() -> None:
+    correct = np.random.default_rng(3).random((2, 400)) < 0.7
+    together = bootstrap_intervals(correct, seed=4, draws=300)
+    for row, ends in zip(correct, together, strict=True):
+        assert tuple(ends) == pytest.approx(bootstrap_interval(row, seed=4, draws=300))

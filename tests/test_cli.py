@@ -102,7 +102,9 @@ def test_a_mistake_is_one_line_and_exit_2_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["train", "probe", "extract", "stage4", "seal", "verify"])
+@pytest.mark.parametrize(
+    "command", ["train", "probe", "ladder", "extract", "stage4", "seal", "verify"]
+)
 def test_every_command_explains_itself(command: str, capsys) -> None:
     with pytest.raises(SystemExit) as left:
         main([command, "--help"])

@@ -73,6 +73,44 @@ def test_tables_of_a_trained_run_hold_together() -> None:
     assert explained == probe.variance_explained(values, Split(values, features.val.labels).labels)
 
 
+def test_weight_history_ends_where_the_model_is() -> None:
+    features = synthetic(classes=3, feature_dim=6, rows_per_class=12)
+    training = fit(features, TrainConfig(k=2, scales=(4, 5), epochs=2, batch=16, levels=1))
+    history = probe.weight_history(training.history)
+    assert history.index.to_list() == [(1, 4), (1, 5), (2, 4), (2, 5)]
+    last = probe.weight_table(training.model)
+    np.testing.assert_array_equal(history.loc[2][last.columns], last)
+
+
+def test_drift_of_a_right_triangle_by_hand() -> None:
+    built = GeoFractalDavid(6, 2, k=2, scales=(4,), simplices="free")
+    right = torch.tensor([[0, 0, 0, 0], [3, 0, 0, 0], [0, 4, 0, 0]])
+    equal = torch.eye(4)[:3]
+    with torch.no_grad():
+        built.head(4).class_prototypes.copy_(torch.stack([right, equal]))
+    row = probe.drift_table(built).loc[4]
+    # Edges 3, 4 and 5 with the area 6, beside the equilateral triangle with edge 4.
+    spread, area = np.std([3, 4, 5]) / 4, 6 / (np.sqrt(3) / 4 * 4**2)
+    assert row["edge_spread_most"] == pytest.approx(spread, abs=1e-6)
+    assert row["edge_spread"] == pytest.approx(spread / 2, abs=1e-6)
+    assert row["volume_least"] == pytest.approx(area, abs=1e-6)
+    assert row["volume"] == pytest.approx((area + 1) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 12, 150])
+def test_rigid_simplices_do_not_drift_in_any_dimension(k: int) -> None:
+    table = probe.drift_table(GeoFractalDavid(6, 3, k=k, scales=(150, 160)))
+    np.testing.assert_allclose(table[["edge_spread", "edge_spread_most"]], 0, atol=1e-5)
+    np.testing.assert_allclose(table[["volume", "volume_least"]], 1, atol=1e-3)
+
+
+def test_a_flat_simplex_has_no_volume() -> None:
+    built = GeoFractalDavid(6, 2, k=2, scales=(4,), simplices="free")
+    with torch.no_grad():
+        built.head(4).class_prototypes.copy_(torch.arange(24.0).view(2, 3, 4))
+    assert probe.drift_table(built).loc[4, "volume"] == pytest.approx(0, abs=1e-6)
+
+
 def test_removal_of_nothing_is_the_model_and_of_one_is_its_weight_at_zero() -> None:
     features = synthetic(classes=4, feature_dim=6, rows_per_class=12)
     model = fit(features, TrainConfig(k=2, scales=(4, 5), epochs=2, batch=16, levels=1)).model
