@@ -6,6 +6,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from geobasin.convert import to_free, to_rigid
 from geobasin.errors import GeoBasinError
 from geobasin.model import GeoFractalDavid
 
@@ -105,12 +106,31 @@ def test_weights_survive_the_disk(simplices: str, tmp_path) -> None:
 
 
 def test_rigid_simplices_made_free_give_the_same_logits() -> None:
-    rigid, free = model("rigid"), model("free")
-    state = {name: value for name, value in rigid.state_dict().items() if name in free.state_dict()}
-    for scale in rigid.scales:
-        state[f"heads.{scale}.class_prototypes"] = rigid.head(scale).vertices()
-    free.load_state_dict(state)
+    rigid = model("rigid")
+    with torch.no_grad():
+        for scale in rigid.scales:
+            rigid.head(scale).log_radii.uniform_(-1, 0.5)
+    free = to_free(rigid)
+    assert free.settings["simplices"] == "free"
     torch.testing.assert_close(free(rows()), rigid(rows()), atol=1e-5, rtol=0)
+    back = to_rigid(free)
+    torch.testing.assert_close(back(rows()), rigid(rows()), atol=1e-5, rtol=0)
+
+
+def test_simplices_that_are_not_rigid_are_not_made_so() -> None:
+    free = to_free(model("rigid"))
+    with torch.no_grad():
+        free.head(16).class_prototypes[2, 1] *= 1.1
+    with pytest.raises(GeoBasinError, match=r"at scale 16 are not rigid: .*%"):
+        to_rigid(free)
+
+
+def test_compiled_logits_are_those_of_eager() -> None:
+    built = model()
+    # The default back end wants a C++ compiler, which a reader's machine may lack.
+    compiled = torch.compile(built, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(rows()), built(rows()), atol=1e-5, rtol=0)
+    torch.testing.assert_close(compiled(rows()[:2]), built(rows())[:2], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("simplices", ["rigid", "free"])

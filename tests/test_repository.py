@@ -20,7 +20,7 @@ ROOMS = (
     ("energy", "energy_sources", "energy_nvml", "step_record", "telemetry", "feature_set"),
     ("head", "hub", "card", "model", "features", "fractals", "image_folder", "images", "extract"),
     ("loss", "initial", "evaluation", "contest", "baselines", "rival_heads", "optimizers"),
-    ("config", "train", "checkpoint", "rivals"),
+    ("convert", "config", "train", "checkpoint", "rivals"),
     ("runs", "estimator", "ladder", "ladder_folder"),
     ("probe", "collapse", "confusion", "claims"),
     ("stage4_config", "stage4_data", "stage4_loop", "stage4"),
