@@ -166,21 +166,32 @@ def _probe(options: argparse.Namespace) -> int:
 def _add_ladder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", required=True, help="as for train")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--method", action="append", metavar="NAME", help="only this one; may be given repeatedly"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.set_defaults(run=_ladder)
 
 
 def _ladder(options: argparse.Namespace) -> int:
+    from geobasin.config import TrainConfig
     from geobasin.features import load_features
+    from geobasin.ladder import contenders
     from geobasin.ladder_folder import write_ladder
 
+    methods = {method.name: method for method in contenders(TrainConfig(), options.device)}
+    chosen = options.method or list(methods)
+    unknown = [name for name in chosen if name not in methods]
+    if unknown:
+        raise GeoBasinError(f"no method '{unknown[0]}'; there are: {'; '.join(methods)}")
     try:
         result = write_ladder(
             load_features(options.features),
             options.out,
             seeds=options.seeds,
             device=options.device,
+            methods=[methods[name] for name in chosen],
             source=options.features,
             progress=True,
         )
