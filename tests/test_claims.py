@@ -5,7 +5,17 @@ import pytest
 from scipy import stats
 
 from geobasin import published
-from geobasin.claims import Claim, Interval, claims_table, seed_interval
+from geobasin.claims import (
+    Claim,
+    Interval,
+    card_claims,
+    claims_table,
+    seed_interval,
+    stage_four_claims,
+)
+from geobasin.config import TrainConfig
+from geobasin.features import synthetic
+from geobasin.train import fit
 
 
 def test_interval_is_that_of_scipy() -> None:
@@ -37,3 +47,24 @@ def test_published_weights_are_weights_and_ranges_hold_their_means() -> None:
         low, high = row.prototype_range
         assert low < row.prototype_mean < high
         assert row.accuracy < published.ACCURACY
+
+
+def test_verdicts_on_the_card_follow_from_its_tables_and_from_the_runs() -> None:
+    features = synthetic(classes=4, feature_dim=6, rows_per_class=12)
+    config = TrainConfig(k=2, scales=(4, 5), epochs=1, batch=16, levels=1)
+    runs = [fit(features, config), fit(features, TrainConfig(**config.as_dict() | {"seed": 1}))]
+    verdicts = {claim.statement: claim.verdict for claim in card_claims(runs)}
+    assert verdicts["alpha stays near one half"] == "not supported"
+    assert verdicts["prototypes gather around one half"] == "not supported"
+    assert verdicts["low scales use features, high ones crystals"] == "not supported"
+    # One short epoch moves neither alpha nor the evenly started prototypes.
+    assert verdicts["alpha stays near one half, tried here"] == "supported"
+    for run in runs:
+        for record in run.history:
+            object.__setattr__(record, "alpha", 0.9)
+    moved = {claim.statement: claim.verdict for claim in card_claims(runs)}
+    assert moved["alpha stays near one half, tried here"] == "not supported"
+
+
+def test_stage_four_waits_for_measurements() -> None:
+    assert {claim.verdict for claim in stage_four_claims()} == {"not testable here"}
