@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,6 +76,24 @@ class FeatureSet:
                 digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
                 digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+    def describe(self, source: str | None) -> dict[str, Any]:
+        """What a run should record of its features.
+
+        Args:
+            source: how the user named them; None where they were made in memory.
+
+        Returns:
+            Source, name, rows of each split, width, classes and digest, as JSON can hold them.
+        """
+        return {
+            "source": source,
+            "name": self.name,
+            "rows": {name: len(split) for name, split in self.splits().items()},
+            "feature_dim": self.feature_dim,
+            "classes": self.num_classes,
+            "sha512": self.digest(),
+        }
 
     def to(self, device: torch.device) -> "FeatureSet":
         """The same set with its rows on another device."""

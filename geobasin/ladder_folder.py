@@ -114,14 +114,7 @@ def _describe(
     device: torch.device,
 ) -> dict[str, Any]:
     return {
-        "features": {
-            "source": source,
-            "name": features.name,
-            "rows": {split: len(rows) for split, rows in features.splits().items()},
-            "feature_dim": features.feature_dim,
-            "classes": features.num_classes,
-            "sha512": features.digest(),
-        },
+        "features": features.describe(source),
         "train": config.as_dict(),
         "seeds": seeds,
         "methods": {method.name: list(method.settings) for method in methods},

@@ -134,14 +134,7 @@ def _describe(
 ) -> dict[str, Any]:
     return {
         "model": name,
-        "features": {
-            "source": source,
-            "name": features.name,
-            "rows": {split: len(rows) for split, rows in features.splits().items()},
-            "feature_dim": features.feature_dim,
-            "classes": features.num_classes,
-            "sha512": features.digest(),
-        },
+        "features": features.describe(source),
         "train": config.as_dict(),
         "versions": versions(),
         "hardware": hardware(device),
