@@ -18,7 +18,7 @@ LOCK := requirements.lock
 INDEX :=
 endif
 
-.PHONY: book test lab lock clean
+.PHONY: book test notebooks lab lock clean
 .DELETE_ON_ERROR:
 
 book: $(READY)
@@ -28,6 +28,10 @@ book: $(READY)
 # The tests' tensors are small: a second thread makes them wait more than it helps.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# The .ipynb twins of the chapters, which a test holds equal to what this writes.
+notebooks: $(READY)
+	$(BIN)/python book/_ext/notebooks.py
 
 lab: $(READY)
 	$(BIN)/jupyter lab book
