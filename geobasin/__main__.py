@@ -132,6 +132,8 @@ def _add_probe(parser: argparse.ArgumentParser) -> None:
 
 def _probe(options: argparse.Namespace) -> int:
     from geobasin import probe
+    from geobasin.collapse import collapse_table
+    from geobasin.confusion import neighbour_confusion
     from geobasin.features import load_features
     from geobasin.report import finish_run
     from geobasin.seal import require_verified
@@ -152,13 +154,18 @@ def _probe(options: argparse.Namespace) -> int:
     features = load_features(source)
     if features.digest() != run.config["features"]["sha512"]:
         print(f"'{source}' is not what the run was trained on", file=sys.stderr)
+    reported = features.test or features.val
     tables |= {
         "accuracy": probe.accuracy_table(model, features),
+        "accuracy when a component is removed": probe.removal_table(model, reported),
         "thirds of the Cantor line": probe.interval_table(model, features),
+        "errors that go to a neighbour on the Cantor line": neighbour_confusion(model, reported),
+        "neural collapse on the training rows": collapse_table(model, features.train),
+        "drift of the simplices": probe.drift_table(model),
     }
     for title, table in tables.items():
         print(f"{title}\n{table.to_string(float_format='{:.4f}'.format)}\n")
-    explained = probe.cantor_variance_explained(model, features.test or features.val)
+    explained = probe.cantor_variance_explained(model, reported)
     print(f"share of the Cantor coordinate's variance explained by class: {explained:.4f}")
     return 0
 

@@ -22,7 +22,8 @@ class GeoBasinClassifier(ClassifierMixin, BaseEstimator):
     """A GeoFractalDavid head that fits and predicts as scikit-learn's classifiers do.
 
     All rows given to :meth:`fit` are trained on, for a fixed number of epochs; nothing is held
-    out, so choose the settings by cross-validation. The settings are those of
+    out, so choose the settings by cross-validation. Every row counts once an epoch: :meth:`fit`
+    takes no sample weights, :meth:`score` does. The settings are those of
     :class:`geobasin.TrainConfig`, with ``random_state`` for its seed.
 
     Args:

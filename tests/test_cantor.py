@@ -112,6 +112,15 @@ def test_staircase_is_symmetric_at_one_half(x: float, levels: int, tau: float) -
     assert kappa.sum().item() == pytest.approx(1, abs=1e-9)
 
 
+@given(st.floats(0.05, 0.95), st.integers(1, 6))
+def test_cold_staircase_is_self_similar(x: float, levels: int) -> None:
+    whole = staircase(levels, tau=1e-4).staircase(torch.tensor([x], dtype=torch.float64))
+    thirds = torch.tensor([x / 3, (x + 2) / 3], dtype=torch.float64)
+    left, right = staircase(levels + 1, tau=1e-4).staircase(thirds)
+    assert left.item() == pytest.approx(whole.item() / 2, abs=1e-6)
+    assert right.item() == pytest.approx((1 + whole.item()) / 2, abs=1e-6)
+
+
 @given(st.floats(0, 1), st.floats(0.01, 1))
 def test_first_level_rises_for_every_alpha_between_0_and_1(alpha: float, tau: float) -> None:
     x = torch.linspace(0, 1, 301, dtype=torch.float64)

@@ -1,6 +1,8 @@
 """The commands as a user runs them: a process each, its streams and its exit status."""
 
+import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +42,7 @@ def test_train_then_verify_then_probe(trained: Path) -> None:
     assert (verified.returncode, verified.stdout.strip()) == (0, f"{trained}: intact")
     probed = geobasin("probe", trained, folder=trained.parent)
     assert probed.returncode == 0, probed.stderr
-    for title in ("prototypes", "geometric weights", "alpha", "accuracy", "thirds"):
+    for title in ("prototypes", "geometric weights", "alpha", "thirds", "removed", "collapse"):
         assert title in probed.stdout
     assert geobasin("verify", trained, folder=trained.parent).returncode == 0
 
@@ -121,3 +123,21 @@ print("torch" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path) -> None:
+    words = ["train", "--features", "digits", "--scales", "8", "--k", "3", "--epochs", "40"]
+    command = [sys.executable, "-m", "geobasin", *words]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("weights/*/*/checkpoint.safetensors")):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert "the same command with --resume goes on" in said
+    (interrupted,) = tmp_path.glob("weights/*/*")
+    resumed = geobasin(*words, "--resume", folder=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert tmp_path / resumed.stdout.splitlines()[-1] == interrupted
+    assert not (interrupted / "checkpoint.safetensors").exists()
+    assert len(json.loads((interrupted / "training_history.json").read_text())) == 40

@@ -35,6 +35,7 @@ PLATES: dict[str, Callable[[Training], Plate]] = {
     "cross_scale": lambda run: prototypes.prototypes_cross_scale(run.model),
     "ranges": lambda run: prototypes.prototype_ranges(run.model),
     "curves": lambda run: training.training_curves(run.history),
+    "path": lambda run: training.structure_path(run.history),
     "bars": lambda _: training.accuracy_bars(LADDER),
 }
 

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from geobasin.figures.style import Palette, Plate, axes
+from geobasin.head import COMPONENTS
 from geobasin.probe import history_table
 from geobasin.train import EpochRecord
 
@@ -46,6 +47,51 @@ def training_curves(history: Sequence[EpochRecord]) -> Plate:
         f"Over {len(table)} epochs the fused validation accuracy rises from "
         f"{table['val'].iloc[0]:.3f} to {last['val']:.3f}, while the contrastive term falls from "
         f"{table['contrastive'].iloc[0]:.3f} to {last['contrastive']:.3f}.",
+    )
+
+
+def structure_path(history: Sequence[EpochRecord]) -> Plate:
+    """How alpha and the geometric weights moved, epoch by epoch.
+
+    Args:
+        history: of a run.
+
+    Returns:
+        The figure: alpha above, the three weights of every scale below.
+    """
+    alpha = history_table(history)["alpha"]
+    scales = list(history[-1].geometric_weights)
+    epochs = [record.epoch for record in history]
+    styles = ("-", "--", ":", "-.")
+
+    def draw(palette: Palette) -> Figure:
+        figure, (top, bottom) = axes(palette, rows=2, height=5.0)
+        top.plot(epochs, alpha, color=palette.series[3], marker="o", markersize=3)
+        top.axhline(0.5, color=palette.muted, linestyle="--", linewidth=1)
+        top.set_ylabel("alpha (dashed: 1/2)")
+        for component, colour in zip(COMPONENTS, palette.series, strict=False):
+            for index, scale in enumerate(scales):
+                bottom.plot(
+                    epochs,
+                    [record.geometric_weights[scale][component] for record in history],
+                    color=colour,
+                    linestyle=styles[index % len(styles)],
+                    label=f"{component}, {scale}",
+                )
+        bottom.set_ylabel("geometric weight")
+        bottom.set_xlabel("epoch")
+        bottom.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=7.5)
+        return figure
+
+    last = history[-1].geometric_weights
+    parts = "; ".join(
+        f"scale {scale}: " + ", ".join(f"{name} {last[scale][name]:.2f}" for name in COMPONENTS)
+        for scale in scales
+    )
+    return Plate(
+        draw,
+        f"Over {len(epochs)} epochs alpha goes from {alpha.iloc[0]:.3f} to {alpha.iloc[-1]:.3f}; "
+        f"the weights end at {parts}.",
     )
 
 
