@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from geobasin.seal import verify
+
 ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "geobasin").rglob("*.py"))
 # Lower rooms first; a module may import only from its own line and those above it.
@@ -109,3 +111,10 @@ def test_nothing_is_unpickled() -> None:
         }
         assert not names & {"pickle", "unpickle"}, path
         assert "torch.load(" not in path.read_text(), path
+
+
+def test_sealed_runs_are_intact() -> None:
+    folders = [path.parent for path in (ROOT / "book" / "runs").glob("*/SHA512SUMS")]
+    assert folders
+    for folder in folders:
+        assert verify(folder) == [], folder
