@@ -1,4 +1,4 @@
-"""The command line: train, probe, ladder, extract, stage4, seal, verify."""
+"""The command line: train, probe, ladder, extract, stage4, compare, seal, verify."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from geobasin.command_line import OneLineParser
 from geobasin.errors import GeoBasinError
 
 _DESCRIPTION = "Geometric basins and coherent optimisers, exactly defined and honestly tested."
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0, 1 where a seal is broken, 2 where the user can mend the error, 130 after Ctrl-C.
     """
-    parser = argparse.ArgumentParser(prog="python -m geobasin", description=_DESCRIPTION)
+    parser = OneLineParser(prog="python -m geobasin", description=_DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     words = sys.argv[1:] if arguments is None else list(arguments)
     for name, (help_text, add) in _COMMANDS.items():
@@ -231,6 +232,17 @@ def _add_stage4(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    from geobasin import compare
+
+    def run(options: argparse.Namespace) -> int:
+        compare.run(options)
+        return 0
+
+    compare.add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
 def _add_folder(
     run: Callable[[argparse.Namespace], int],
 ) -> Callable[[argparse.ArgumentParser], None]:
@@ -265,6 +277,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "ladder": ("compare GeoFractalDavid with simple rivals and its ablations", _add_ladder),
     "extract": ("features of an image folder from a frozen timm encoder", _add_extract),
     "stage4": ("train ViT-Tiny with DCLR (RFT) or Adam (BASE) under telemetry", _add_stage4),
+    "compare": ("compare optimisers on ViT-Tiny by a fixed protocol", _add_compare),
     "seal": ("write SHA512SUMS over a folder", _add_folder(_seal)),
     "verify": ("compare a folder with its SHA512SUMS", _add_folder(_verify)),
 }

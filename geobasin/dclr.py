@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from geobasin.dclr_update import advance, chunks, gain_dtype
+from geobasin.dclr_update import advance, chunks, couple, gain_dtype, restore_exactly
 from geobasin.errors import GeoBasinError
 from geobasin.orbital import OrbitalCoupler, OrbitalReading
 
@@ -135,18 +135,7 @@ class DCLR(Optimizer):
             state_dict: what :meth:`state_dict` gave, for parameters of the same shapes and order.
         """
         super().load_state_dict(state_dict)
-        saved = (i for group in state_dict["param_groups"] for i in group["params"])
-        ours = (p for group in self.param_groups for p in group["params"])
-        for index, parameter in zip(saved, ours, strict=True):
-            entry = state_dict["state"].get(index, {})
-            if "log_gain" in entry:
-                # torch casts what it loads to the parameter's dtype; h in bfloat16 would jump.
-                self.state[parameter]["log_gain"] = (
-                    entry["log_gain"]
-                    .detach()
-                    .clone()
-                    .to(device=parameter.device, dtype=gain_dtype(parameter))
-                )
+        restore_exactly(self, state_dict, "log_gain")
 
     def gains(self) -> list[Tensor | None]:
         """Give what multiplies each tensor's rate at present.
@@ -233,16 +222,31 @@ class DCLR(Optimizer):
             # Counts that are not capturable live on the host; reading them waits for nothing.
             counts = steps if group["capturable"] else torch.stack(steps).tolist()
             for chunk in chunks(params):
-                advance(
-                    group,
-                    [params[i] for i in chunk],
-                    [grads[i] for i in chunk],
-                    [exp_avgs[i] for i in chunk],
-                    [exp_avg_sqs[i] for i in chunk],
-                    [log_gains[i] for i in chunk],
-                    [counts[i] for i in chunk],
+                gradients = [grads[i] for i in chunk]
+                if group["maximize"]:
+                    gradients = list(torch._foreach_neg(gradients))
+                moments = [exp_avgs[i] for i in chunk], [exp_avg_sqs[i] for i in chunk]
+                now = [counts[i] for i in chunk]
+                steered = self._steer(
+                    group, gradients, *moments, [log_gains[i] for i in chunk], now
                 )
+                advance(group, [params[i] for i in chunk], gradients, *moments, steered, now)
         return loss
+
+    def _steer(
+        self,
+        group: dict[str, Any],
+        grads: list[Tensor],
+        exp_avgs: list[Tensor],
+        exp_avg_sqs: list[Tensor],
+        log_gains: list[Tensor],
+        counts: list[Any],
+    ) -> list[Tensor] | None:
+        """Bring h up to this step (lines 1 and 2); None where no rate is steered."""
+        if group["coupling"] == 0:
+            return None
+        couple(group, grads, exp_avgs, exp_avg_sqs, log_gains, counts)
+        return log_gains
 
 
 def check_options(options: dict[str, Any]) -> None:

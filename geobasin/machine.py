@@ -1,8 +1,11 @@
 """The machine: the device to compute on, and what a log should say of it."""
 
+import hashlib
 import os
 import platform
 import re
+import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -46,14 +49,41 @@ def pick_device(name: str | torch.device) -> torch.device:
 
 
 def versions() -> dict[str, str | None]:
-    """Give the versions that decide a run's numbers; None where a package is not installed."""
+    """Give the versions that decide a run's numbers.
+
+    Returns:
+        Of Python and of each package, None where one is not installed; ``commit`` and
+        ``lock_sha512`` of the source tree, None where the library does not run from a checkout.
+    """
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = None
-    return found
+    return found | _source(Path(__file__).parents[1])
+
+
+@cache
+def _source(root: Path) -> dict[str, str | None]:
+    """Commit of a checkout, marked where the library's files differ from it, and its lock file."""
+    lock = root / "requirements.lock"
+    found: dict[str, str | None] = {"commit": None, "lock_sha512": None}
+    if not (root / ".git").exists():
+        return found
+    if lock.is_file():
+        found["lock_sha512"] = hashlib.sha512(lock.read_bytes()).hexdigest()
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--", "geobasin", lock.name)
+    except (OSError, subprocess.CalledProcessError):
+        return found
+    return found | {"commit": f"{commit} and changes" if changed else commit}
+
+
+def _git(root: Path, *words: str) -> str:
+    command = ["git", "--no-optional-locks", "-C", str(root), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

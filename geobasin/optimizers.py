@@ -1,4 +1,4 @@
-"""Optimisers by name: DCLR, torch's own and those of timm."""
+"""Optimisers by name: DCLR, its nearest relatives, torch's own and those of timm."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,11 +9,13 @@ from torch import nn
 from geobasin.dclr import DCLR
 from geobasin.errors import GeoBasinError
 from geobasin.image_folder import optional
+from geobasin.rival_optimizers import HGM, AdaTAM
 
 TORCH = ("adam", "adamw", "sgd")
 # Nesterov's lead, the cautious mask, and both: AdamW's nearest kin.
 TIMM = ("nadamw", "cadamw", "cnadamw")
-NAMES = ("dclr", *TORCH, *TIMM)
+OURS: dict[str, type[torch.optim.Optimizer]] = {"dclr": DCLR, "hgm": HGM, "adatam": AdaTAM}
+NAMES = (*OURS, *TORCH, *TIMM)
 
 SGD_MOMENTUM = 0.9
 
@@ -43,8 +45,8 @@ def make_optimizer(
     """
     parameters = list(parameters)
     common: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, **options}
-    if name == "dclr":
-        return DCLR(parameters, **common)
+    if name in OURS:
+        return OURS[name](parameters, **common)
     if name == "adam":
         return torch.optim.Adam(parameters, **common)
     if name == "adamw":

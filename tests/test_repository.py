@@ -17,17 +17,24 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "geobasin").rglob("*.py"))
 # Lower rooms first; a module may import only from its own line and those above it.
 ROOMS = (
-    ("errors", "files", "machine", "published"),
+    ("errors", "files", "machine", "published", "distributed"),
     ("tensors", "cantor", "simplex", "seal", "dclr", "dclr_update", "dclr_reference", "orbital"),
-    ("energy", "energy_sources", "energy_nvml", "step_record", "telemetry", "feature_set"),
-    ("head", "hub", "card", "model", "features", "fractals", "image_folder", "images", "extract"),
-    ("loss", "initial", "evaluation", "contest", "baselines", "rival_heads", "optimizers"),
+    ("dclr_trace", "dclr_ablations"),
+    ("energy", "energy_sources", "energy_nvml", "step_record", "telemetry", "split", "survey"),
+    ("feature_set",),
+    ("stored", "shards", "table_labels", "columns"),
+    ("head", "hub", "card", "model", "features", "fractals", "image_folder", "images"),
+    ("encoder", "extraction", "extract"),
+    ("loss", "initial", "evaluation", "contest", "baselines", "rival_heads"),
+    ("rival_optimizers", "optimizers"),
     ("convert", "config", "train", "checkpoint", "rivals"),
     ("runs", "estimator", "ladder", "ladder_folder"),
-    ("probe", "collapse", "confusion", "claims"),
+    ("probe", "collapse", "confusion", "claims", "rerun"),
     ("stage4_config", "stage4_data", "stage4_loop", "stage4"),
+    ("workloads", "compare_record", "compare_trial", "compare_protocol"),
+    ("compare_choice", "compare_result"),
     ("figures", "widgets"),
-    ("report",),
+    ("report", "compare"),
     ("__init__", "__main__"),
 )
 
