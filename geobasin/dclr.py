@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from geobasin.dclr_update import advance, chunks, couple, gain_dtype, restore_exactly
+from geobasin.dclr_update import advance, alike, gain_dtype, restore_exactly
 from geobasin.errors import GeoBasinError
 from geobasin.orbital import OrbitalCoupler, OrbitalReading
 
@@ -48,6 +48,7 @@ OPTIONS = (
     "lead",
     "refresh",
     "maximize",
+    "foreach",
     "capturable",
 )
 
@@ -71,6 +72,9 @@ class DCLR(Optimizer):
         refresh: measure A every so many steps, >= 1. In between h rests, and the next measure
             counts for all of them: rho^n h + kappa (1 + rho + ... + rho^(n-1)) A.
         maximize: climb instead of descend.
+        foreach: take an operation for all tensors at a time (True) or all operations for a tensor
+            at a time (False), which reads every h on the host; None takes what is quicker: False
+            for tensors on a CPU, else True.
         capturable: keep the step counts on the device, for CUDA graphs. A is then computed at every
             step, so that ``refresh`` saves no time.
 
@@ -78,6 +82,9 @@ class DCLR(Optimizer):
         GeoBasinError: an argument is out of its range, or, in :meth:`step`, a gradient is sparse or
             a parameter is complex.
     """
+
+    # Whether h is set from outside, not by the coupler.
+    _prescribed = False
 
     def __init__(
         self,
@@ -93,6 +100,7 @@ class DCLR(Optimizer):
         *,
         refresh: int = 1,
         maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
     ) -> None:
         defaults = {
@@ -106,6 +114,7 @@ class DCLR(Optimizer):
             "lead": lead,
             "refresh": refresh,
             "maximize": maximize,
+            "foreach": foreach,
             "capturable": capturable,
         }
         super().__init__(params, defaults)
@@ -221,32 +230,23 @@ class DCLR(Optimizer):
             torch._foreach_add_(steps, 1)
             # Counts that are not capturable live on the host; reading them waits for nothing.
             counts = steps if group["capturable"] else torch.stack(steps).tolist()
-            for chunk in chunks(params):
-                gradients = [grads[i] for i in chunk]
+            # Nothing steers the rates of a DCLR without coupling: it need not read its gains.
+            steered = self._prescribed or group["coupling"] != 0
+            for part in alike(params):
+                gradients = [grads[i] for i in part]
                 if group["maximize"]:
                     gradients = list(torch._foreach_neg(gradients))
-                moments = [exp_avgs[i] for i in chunk], [exp_avg_sqs[i] for i in chunk]
-                now = [counts[i] for i in chunk]
-                steered = self._steer(
-                    group, gradients, *moments, [log_gains[i] for i in chunk], now
+                advance(
+                    group,
+                    [params[i] for i in part],
+                    gradients,
+                    [exp_avgs[i] for i in part],
+                    [exp_avg_sqs[i] for i in part],
+                    [log_gains[i] for i in part] if steered else None,
+                    [counts[i] for i in part],
+                    measure=not self._prescribed,
                 )
-                advance(group, [params[i] for i in chunk], gradients, *moments, steered, now)
         return loss
-
-    def _steer(
-        self,
-        group: dict[str, Any],
-        grads: list[Tensor],
-        exp_avgs: list[Tensor],
-        exp_avg_sqs: list[Tensor],
-        log_gains: list[Tensor],
-        counts: list[Any],
-    ) -> list[Tensor] | None:
-        """Bring h up to this step (lines 1 and 2); None where no rate is steered."""
-        if group["coupling"] == 0:
-            return None
-        couple(group, grads, exp_avgs, exp_avg_sqs, log_gains, counts)
-        return log_gains
 
 
 def check_options(options: dict[str, Any]) -> None:
@@ -273,6 +273,7 @@ def check_options(options: dict[str, Any]) -> None:
         "bound must be >= 0": finite(options["bound"]) and options["bound"] >= 0,
         "lead must lie in [0, 1]": 0 <= options["lead"] <= 1,
         "refresh must be a whole number >= 1": whole and options["refresh"] >= 1,
+        "foreach must be True, False or None": options["foreach"] in (None, True, False),
     }
     for rule, kept in rules.items():
         if not kept:

@@ -47,6 +47,8 @@ class PrescribedGains(DCLR):
             an argument is out of its range, or, in :meth:`step`, the table is at its end.
     """
 
+    _prescribed = True
+
     def __init__(
         self,
         params: ParamsT,
@@ -127,17 +129,6 @@ class PrescribedGains(DCLR):
             strict=True,
         ):
             h.copy_(gains[place])
-
-    def _steer(
-        self,
-        group: dict[str, Any],
-        grads: list[Tensor],
-        exp_avgs: list[Tensor],
-        exp_avg_sqs: list[Tensor],
-        log_gains: list[Tensor],
-        counts: list[Any],
-    ) -> list[Tensor] | None:
-        return log_gains
 
 
 def mean_rate(trace: GainTrace, sizes: Tensor | None = None) -> Tensor:
@@ -236,15 +227,13 @@ def integrate_coherence(
         refresh: how many steps one measure counts for, >= 1.
 
     Returns:
-        Log gains h, [steps, tensors]; of a recorded run's own A, its own h to the last bit.
+        Log gains h, [steps, tensors]; of a recorded run's own A, its own h but for rounding.
     """
     options = {"memory": memory, "coupling": coupling, "bound": bound, "refresh": refresh}
     h = torch.zeros_like(coherence[0])
     rows = []
     for row in coherence:
-        turned = h.clone()
-        integrate(options, [turned], [row])
-        h = torch.where(row.isnan(), h, turned)
+        h = torch.where(row.isnan(), h, integrate(options, h, row))
         rows.append(h)
     return torch.stack(rows)
 

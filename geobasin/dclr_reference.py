@@ -60,7 +60,7 @@ class ReferenceDCLR(Optimizer):
             "refresh": refresh,
             "maximize": maximize,
         }
-        check_options({**defaults, "capturable": False})
+        check_options({**defaults, "foreach": None, "capturable": False})
         super().__init__(params, defaults)
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from geobasin.dclr import DCLR
-from geobasin.dclr_update import alignment, chunks
+from geobasin.dclr_update import alignment, alike, due
 from geobasin.errors import GeoBasinError
 
 
@@ -77,8 +77,8 @@ class GainRecorder:
             params = group["params"]
             row = [unknown] * len(params)
             begun = [i for i, p in enumerate(params) if self._measurable(optimizer, p)]
-            for chunk in chunks([params[i] for i in begun]):
-                places = [begun[i] for i in chunk]
+            for part in alike([params[i] for i in begun]):
+                places = [begun[i] for i in part]
                 for i, measured in zip(
                     places, _measure(optimizer, group, [params[i] for i in places]), strict=True
                 ):
@@ -140,8 +140,6 @@ def _measure(optimizer: Optimizer, group: dict[str, Any], params: list[Tensor]) 
     counts: list[Any] = steps if group["capturable"] else torch.stack(steps).tolist()
     moments = [state["exp_avg"] for state in states], [state["exp_avg_sq"] for state in states]
     aligned = alignment(group["betas"][1], grads, *moments, counts)
-    waits = [(t < 2) | ((t - 2) % group["refresh"] != 0) for t in counts]
-    return [
-        a.masked_fill(torch.as_tensor(wait, device=a.device), torch.nan)
-        for a, wait in zip(aligned, waits, strict=True)
-    ]
+    turns = [due(t, group) for t in counts]
+    turn = torch.stack(turns) if group["capturable"] else torch.tensor(turns)
+    return list(aligned.masked_fill(~turn.to(aligned.device), torch.nan).unbind())

@@ -7,9 +7,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-# On a CPU a step is bound by memory: one chunk's tensors should stay in the cache.
-_CACHE_ELEMENTS = 1 << 16
-
 
 def advance(
     group: dict[str, Any],
@@ -19,8 +16,10 @@ def advance(
     exp_avg_sqs: list[Tensor],
     log_gains: list[Tensor] | None,
     counts: list[Any],
+    *,
+    measure: bool,
 ) -> None:
-    """Move parameters and moments by one step, in place: lines 3 to 5 of :mod:`geobasin.dclr`.
+    """Move parameters and state by one step, in place: lines 1 to 5 of :mod:`geobasin.dclr`.
 
     Args:
         group: the parameter group's options.
@@ -31,7 +30,37 @@ def advance(
         log_gains: h, a scalar for each; None where every gain is 1.
         counts: t, this step's number for each: floats, or scalars on the device where the group is
             capturable.
+        measure: whether h is turned by the coherence (lines 1 and 2) or taken as it stands.
     """
+    columns = params, grads, exp_avgs, exp_avg_sqs, counts
+    # A CPU's step is bound by memory: what one operation leaves in the cache, the next should find.
+    together = params[0].device.type != "cpu" if group["foreach"] is None else group["foreach"]
+    # torch.compile takes every group for a capturable one.
+    if group["capturable"] or together:
+        if measure and log_gains is not None:
+            couple = _couple_on_device if group["capturable"] else _couple_together
+            couple(group, grads, exp_avgs, exp_avg_sqs, log_gains, counts)
+        _advance_together(group, *columns, log_gains)
+        return
+    for i, (p, g, m, v, t) in enumerate(zip(*columns, strict=True)):
+        gain = 1.0
+        if log_gains is not None:
+            if measure and due(t, group):
+                _couple_one(group, g, m, v, log_gains[i], t)
+            gain = math.exp(log_gains[i].item())
+        _advance_one(group, p, g, m, v, t, gain)
+
+
+def _advance_together(
+    group: dict[str, Any],
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    counts: list[Any],
+    log_gains: list[Tensor] | None,
+) -> None:
+    """Lines 3 to 5, an operation for all tensors at a time."""
     beta1, beta2 = group["betas"]
     lr, decay, lead = group["lr"], group["weight_decay"], group["lead"]
     if decay != 0:
@@ -40,41 +69,48 @@ def advance(
     torch._foreach_mul_(exp_avg_sqs, beta2)
     torch._foreach_addcmul_(exp_avg_sqs, grads, grads, 1 - beta2)
 
+    # m / (sqrt(v) / r + eps) = r m / (sqrt(v) + r eps) saves a pass over the tensors.
+    roots = [c**0.5 for c in _bias(counts, beta2)]
+    rates = [-lr * r / c for r, c in zip(roots, _bias(counts, beta1), strict=True)]
     denominators = torch._foreach_sqrt(exp_avg_sqs)
-    torch._foreach_div_(denominators, [c**0.5 for c in _bias(counts, beta2)])
-    torch._foreach_add_(denominators, group["eps"])
+    torch._foreach_add_(denominators, [group["eps"] * r for r in roots])
     updates = exp_avgs
     if lead != 0:
         updates = list(torch._foreach_lerp(exp_avgs, grads, lead * (1 - beta1)))
     if log_gains is not None:
         updates = list(torch._foreach_mul(updates, torch._foreach_exp(log_gains)))
-    rates = [-lr / c for c in _bias(counts, beta1)]
     if group["capturable"]:
         torch._foreach_addcdiv_(params, torch._foreach_mul(updates, rates), denominators)
     else:
         torch._foreach_addcdiv_(params, updates, denominators, rates)
 
 
-def couple(
-    group: dict[str, Any],
-    grads: list[Tensor],
-    exp_avgs: list[Tensor],
-    exp_avg_sqs: list[Tensor],
-    log_gains: list[Tensor],
-    counts: list[Any],
+def _advance_one(
+    group: dict[str, Any], p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: float, gain: float
 ) -> None:
-    """Measure the coherence and turn h by it, in place: lines 1 and 2.
+    """Lines 3 to 5 for one tensor whose numbers the host knows."""
+    (beta1, beta2), lr = group["betas"], group["lr"]
+    if group["weight_decay"] != 0:
+        p.mul_(1 - lr * group["weight_decay"])
+    m.lerp_(g, 1 - beta1)
+    v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+    root = (1 - beta2**t) ** 0.5
+    denominator = v.sqrt().add_(group["eps"] * root)
+    update = torch.lerp(m, g, group["lead"] * (1 - beta1)) if group["lead"] != 0 else m
+    p.addcdiv_(update, denominator, value=-lr * gain * root / (1 - beta1**t))
+
+
+def due(t: Any, group: dict[str, Any]) -> Any:
+    """Tell whether a step measures the coherence.
 
     Args:
+        t: its number, a float or a tensor on the device.
         group: the parameter group's options.
-        grads: gradients g_t of one device and dtype, any shapes.
-        exp_avgs: m_{t-1}, of the same shapes.
-        exp_avg_sqs: v_{t-1}, likewise.
-        log_gains: h, a scalar for each.
-        counts: t, as in :func:`advance`.
+
+    Returns:
+        A bool, or a tensor of them where t is a tensor.
     """
-    on = _couple_on_device if group["capturable"] else _couple_on_host
-    on(group, grads, exp_avgs, exp_avg_sqs, log_gains, counts)
+    return (t >= 2) & ((t - 2) % group["refresh"] == 0)
 
 
 def _bias(counts: list[Any], beta: float, back: int = 0) -> list[Any]:
@@ -92,7 +128,7 @@ def alignment(
     exp_avgs: list[Tensor],
     exp_avg_sqs: list[Tensor],
     counts: list[Any],
-) -> list[Tensor]:
+) -> Tensor:
     """Measure the coherence: line 1.
 
     Args:
@@ -103,21 +139,33 @@ def alignment(
         counts: t, as in :func:`advance`, each >= 2.
 
     Returns:
-        A of each tensor, a scalar of h's dtype in [-1, 1].
+        A of each tensor, [tensors], of h's dtype, in [-1, 1].
     """
-    corrections = _bias(counts, beta2, back=1)
     phases = torch._foreach_mul(grads, exp_avgs)
     torch._foreach_div_(phases, exp_avg_sqs)
-    torch._foreach_mul_(phases, corrections)
-    torch._foreach_clamp_min_(phases, -1.0)
-    torch._foreach_clamp_max_(phases, 1.0)
+    # clamp(c x, -1, 1) = c clamp(x, -1/c, 1/c) saves a pass over the tensors.
+    corrections = _bias(counts, beta2, back=1)
+    torch._foreach_clamp_min_(phases, [-1 / c for c in corrections])
+    torch._foreach_clamp_max_(phases, [1 / c for c in corrections])
     # 0/0, a coordinate that has seen no gradient, is the NaN that nansum counts as 0.
     sums = [phase.nansum(dtype=gain_dtype(phase)) for phase in phases]
-    torch._foreach_mul_(sums, [1 / max(phase.numel(), 1) for phase in phases])
-    return sums
+    scales = [c / max(g.numel(), 1) for c, g in zip(corrections, grads, strict=True)]
+    return torch.stack(torch._foreach_mul(sums, scales))
 
 
-def _couple_on_host(
+def _couple_one(
+    group: dict[str, Any], g: Tensor, m: Tensor, v: Tensor, h: Tensor, t: float
+) -> None:
+    """Lines 1 and 2 for one tensor whose numbers the host knows."""
+    correction = 1 - group["betas"][1] ** (t - 1)
+    limit, bound = 1 / correction, group["bound"]
+    total = (g * m).div_(v).clamp_(-limit, limit).nansum(dtype=h.dtype).item()
+    keep, weight = held(group["memory"], group["coupling"], group["refresh"])
+    turned = keep * h.item() + weight * correction * total / max(g.numel(), 1)
+    h.fill_(max(-bound, min(bound, turned)))
+
+
+def _couple_together(
     group: dict[str, Any],
     grads: list[Tensor],
     exp_avgs: list[Tensor],
@@ -125,19 +173,20 @@ def _couple_on_host(
     log_gains: list[Tensor],
     counts: list[float],
 ) -> None:
-    """Line 2 for the tensors whose turn it is; the others are not even measured."""
-    due = [i for i, t in enumerate(counts) if t >= 2 and (t - 2) % group["refresh"] == 0]
-    if not due:
+    """Lines 1 and 2 for the tensors whose turn it is; the others are not even measured."""
+    turn = [i for i, t in enumerate(counts) if due(t, group)]
+    if not turn:
         return
-    hs = [log_gains[i] for i in due]
+    hs = [log_gains[i] for i in turn]
     aligned = alignment(
         group["betas"][1],
-        [grads[i] for i in due],
-        [exp_avgs[i] for i in due],
-        [exp_avg_sqs[i] for i in due],
-        [counts[i] for i in due],
+        [grads[i] for i in turn],
+        [exp_avgs[i] for i in turn],
+        [exp_avg_sqs[i] for i in turn],
+        [counts[i] for i in turn],
     )
-    integrate(group, hs, aligned)
+    turned = integrate(group, torch.stack(hs), aligned)
+    torch._foreach_copy_(hs, list(turned.unbind()))
 
 
 def _couple_on_device(
@@ -148,28 +197,26 @@ def _couple_on_device(
     log_gains: list[Tensor],
     counts: list[Tensor],
 ) -> None:
-    """Line 2 where the host must not know t: every tensor is measured, only those due change."""
-    fresh = [h.clone() for h in log_gains]
+    """Lines 1 and 2 where the host must not know t: all are measured, only those due change."""
+    old, t = torch.stack(log_gains), torch.stack(counts)
     aligned = alignment(group["betas"][1], grads, exp_avgs, exp_avg_sqs, counts)
-    integrate(group, fresh, aligned)
-    for h, new, t in zip(log_gains, fresh, counts, strict=True):
-        due = (t >= 2) & (torch.remainder(t - 2, group["refresh"]) == 0)
-        h.copy_(torch.where(due, new, h))
+    turned = torch.where(due(t, group), integrate(group, old, aligned), old)
+    torch._foreach_copy_(log_gains, list(turned.unbind()))
 
 
-def integrate(group: dict[str, Any], log_gains: list[Tensor], aligned: list[Tensor]) -> None:
-    """Turn h by measured coherences, in place: line 2.
+def integrate(group: dict[str, Any], log_gains: Tensor, aligned: Tensor) -> Tensor:
+    """Turn h by measured coherences: line 2.
 
     Args:
         group: a parameter group's memory, coupling, refresh and bound.
-        log_gains: h, tensors of any shape.
-        aligned: A, of the same shapes.
+        log_gains: h, of any shape.
+        aligned: A, of the same shape.
+
+    Returns:
+        The new h.
     """
     keep, weight = held(group["memory"], group["coupling"], group["refresh"])
-    torch._foreach_mul_(log_gains, keep)
-    torch._foreach_add_(log_gains, aligned, alpha=weight)
-    torch._foreach_clamp_min_(log_gains, -group["bound"])
-    torch._foreach_clamp_max_(log_gains, group["bound"])
+    return (log_gains * keep).add_(aligned, alpha=weight).clamp_(-group["bound"], group["bound"])
 
 
 def held(memory: float, coupling: float, steps: int) -> tuple[float, float]:
@@ -186,27 +233,19 @@ def held(memory: float, coupling: float, steps: int) -> tuple[float, float]:
     return memory**steps, coupling * sum(memory**i for i in range(steps))
 
 
-def chunks(params: list[Tensor]) -> list[list[int]]:
-    """Sort tensors into lists of one device and dtype, on a CPU a cacheful at a time.
+def alike(tensors: list[Tensor]) -> list[list[int]]:
+    """Sort tensors by device and dtype.
 
     Args:
-        params: tensors of any shapes, devices and dtypes.
+        tensors: of any shapes, devices and dtypes.
 
     Returns:
-        Lists of indices into ``params``, which together name each of them once.
+        Lists of indices into ``tensors``, which together name each of them once.
     """
-    kinds: dict[tuple[torch.device, torch.dtype], list[list[int]]] = {}
-    sizes: dict[tuple[torch.device, torch.dtype], int] = {}
-    for i, p in enumerate(params):
-        kind = (p.device, p.dtype)
-        lists = kinds.setdefault(kind, [[]])
-        size = sizes.get(kind, 0) + p.numel()
-        if p.device.type == "cpu" and lists[-1] and size > _CACHE_ELEMENTS:
-            lists.append([])
-            size = p.numel()
-        lists[-1].append(i)
-        sizes[kind] = size
-    return [chunk for lists in kinds.values() for chunk in lists]
+    kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        kinds.setdefault((tensor.device, tensor.dtype), []).append(i)
+    return list(kinds.values())
 
 
 def gain_dtype(parameter: Tensor) -> torch.dtype:

@@ -35,7 +35,7 @@ def make_optimizer(
         lr: learning rate, > 0.
         weight_decay: >= 0; decoupled, except for ``adam`` and ``sgd``, which add it to the
             gradient.
-        options: further arguments of that optimiser.
+        options: further arguments of that optimiser, as ``betas`` of all but ``sgd``.
 
     Returns:
         The optimiser.

@@ -83,12 +83,13 @@ COUPLING = st.fixed_dictionaries(
 
 
 @settings(max_examples=12, deadline=None)
-@given(options=OPTIONS, missing=st.booleans())
+@given(options=OPTIONS, missing=st.booleans(), foreach=st.booleans())
 def test_without_coupling_and_lead_it_is_torchs_adamw(
-    options: dict[str, Any], missing: bool
+    options: dict[str, Any], missing: bool, foreach: bool
 ) -> None:
     ours, theirs = parameters(), parameters()
-    drive(DCLR(ours, **options, coupling=0.0, lead=0.0), ours, noisy(missing=missing), 1, 12)
+    plain = DCLR(ours, **options, coupling=0.0, lead=0.0, foreach=foreach)
+    drive(plain, ours, noisy(missing=missing), 1, 12)
     drive(torch.optim.AdamW(theirs, **options), theirs, noisy(missing=missing), 1, 12)
     assert worst(ours, theirs) <= 1e-7
 
@@ -101,33 +102,43 @@ def test_without_coupling_and_lead_the_defaults_are_adamws() -> None:
 
 
 @settings(max_examples=16, deadline=None)
-@given(options=OPTIONS, coupling=COUPLING, missing=st.booleans(), capturable=st.booleans())
+@given(
+    options=OPTIONS,
+    coupling=COUPLING,
+    missing=st.booleans(),
+    way=st.sampled_from([{}, {"foreach": True}, {"foreach": False}, {"capturable": True}]),
+)
 def test_the_quick_form_is_the_slow_one(
-    options: dict[str, Any], coupling: dict[str, Any], missing: bool, capturable: bool
+    options: dict[str, Any], coupling: dict[str, Any], missing: bool, way: dict[str, bool]
 ) -> None:
     quick, slow = parameters(), parameters()
     grads = noisy(missing=missing)
-    drive(DCLR(quick, **options, **coupling, capturable=capturable), quick, grads, 1, 8)
+    drive(DCLR(quick, **options, **coupling, **way), quick, grads, 1, 8)
     drive(ReferenceDCLR(slow, **options, **coupling), slow, grads, 1, 8)
     assert worst(quick, slow) <= 1e-6
 
 
-def test_tensors_too_many_for_one_chunk_are_all_stepped() -> None:
-    shapes = [(200, 200), (3,), (300, 300), (64, 64), (200, 200)]
-    quick, slow = parameters(shapes=shapes), parameters(shapes=shapes)
+@pytest.mark.parametrize("foreach", [False, True])
+def test_tensors_of_several_dtypes_are_all_stepped(foreach: bool) -> None:
+    dtypes = [torch.float32, torch.float64, torch.float32, torch.float64]
+    quick, slow = (
+        [torch.linspace(-1, 1, 6, dtype=dtype).requires_grad_() for dtype in dtypes]
+        for _ in range(2)
+    )
 
     def grads(step: int) -> list[Tensor | None]:
         generator = torch.Generator().manual_seed(step)
-        return [torch.randn(shape, generator=generator) for shape in shapes]
+        return [torch.randn(6, generator=generator).to(dtype) for dtype in dtypes]
 
-    drive(DCLR(quick), quick, grads, 1, 4)
+    drive(DCLR(quick, foreach=foreach), quick, grads, 1, 4)
     drive(ReferenceDCLR(slow), slow, grads, 1, 4)
     assert worst(quick, slow) <= 1e-6
 
 
-def test_in_double_precision_the_two_forms_differ_by_rounding_alone() -> None:
+@pytest.mark.parametrize("foreach", [False, True])
+def test_in_double_precision_the_two_forms_differ_by_rounding_alone(foreach: bool) -> None:
     quick, slow = parameters(torch.float64), parameters(torch.float64)
-    drive(DCLR(quick, lr=1e-2), quick, noisy(torch.float64), 1, 60)
+    drive(DCLR(quick, lr=1e-2, foreach=foreach), quick, noisy(torch.float64), 1, 60)
     drive(ReferenceDCLR(slow, lr=1e-2), slow, noisy(torch.float64), 1, 60)
     assert worst(quick, slow) <= 1e-14
 
@@ -226,10 +237,10 @@ def test_a_closure_runs_once_with_gradients_and_its_loss_comes_back() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("capturable", [False, True])
-def test_a_resumed_run_is_the_unbroken_one(dtype: torch.dtype, capturable: bool) -> None:
+@pytest.mark.parametrize("way", [{}, {"foreach": True}, {"capturable": True}])
+def test_a_resumed_run_is_the_unbroken_one(dtype: torch.dtype, way: dict[str, bool]) -> None:
     def make(params: list[Tensor]) -> DCLR:
-        return DCLR(params, lr=1e-2, capturable=capturable, refresh=3)
+        return DCLR(params, lr=1e-2, refresh=3, **way)
 
     whole = parameters(dtype)
     drive(make(whole), whole, noisy(dtype, missing=True), 1, 20)
@@ -350,6 +361,7 @@ def test_a_step_reads_nothing_back_from_the_device(capturable: bool) -> None:
         ("lead", 2.0),
         ("refresh", 0),
         ("refresh", 1.5),
+        ("foreach", "yes"),
     ],
 )
 def test_an_option_out_of_range_is_refused_by_name(option: str, value: Any) -> None:
@@ -376,11 +388,15 @@ def test_groups_have_options_of_their_own() -> None:
     assert b.tolist() == pytest.approx([1 - 0.19] * 2, abs=1e-6)
 
 
-def test_it_works_under_torch_compile() -> None:
+@pytest.mark.parametrize("options", [{"refresh": 3}, {"capturable": True}])
+def test_it_works_under_torch_compile(options: dict[str, Any]) -> None:
     compiled, plain = parameters(shapes=[(4, 3), (5,)]), parameters(shapes=[(4, 3), (5,)])
-    optimizer, other = DCLR(compiled, lr=1e-2), DCLR(plain, lr=1e-2)
-    step = torch.compile(lambda: optimizer.step(), backend="eager", fullgraph=True)
-    for number in range(4):
+    optimizer, other = DCLR(compiled, lr=1e-2, **options), DCLR(plain, lr=1e-2, **options)
+    torch.compiler.reset()
+    # aot_eager traces as the default back end does, and needs no C++ compiler. A graph anew for
+    # every step would run into torch's limit of eight.
+    step = torch.compile(lambda: optimizer.step(), backend="aot_eager", fullgraph=True)
+    for number in range(12):
         generator = torch.Generator().manual_seed(number)
         for p, q in zip(compiled, plain, strict=True):
             p.grad = torch.randn(p.shape, generator=generator)

@@ -1,0 +1,79 @@
+"""The tables of a comparison of optimisers as a page shows them."""
+
+import math
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from geobasin.compare_result import Comparison
+
+_UNKNOWN = "not measured"
+
+
+def arms_table(comparison: Comparison, workload: str) -> Styler:
+    """All arms on one workload beside the rival.
+
+    Args:
+        comparison: finished.
+        workload: its name.
+
+    Returns:
+        A table for a page; its ``data`` is the DataFrame of words. A row an arm: learning rate,
+        validation loss in nat and its difference to the rival's with the 95 % interval, accuracy,
+        median steps to the target with the number of seeds that missed it, and steps, seconds and
+        joules to the target over the rival's.
+    """
+    return _words(comparison.table(workload))
+
+
+def ablations_table(comparison: Comparison, workload: str) -> Styler:
+    """DCLR's ablations on one workload beside DCLR.
+
+    Args:
+        comparison: finished.
+        workload: its name.
+
+    Returns:
+        As :func:`arms_table`, with DCLR in the rival's place.
+    """
+    return _words(comparison.ablation_table(workload))
+
+
+def _words(table: pd.DataFrame) -> Styler:
+    rows = [
+        {
+            "arm": arm,
+            "lr": f"{row['lr']:g}",
+            "loss (nat)": _number(row["loss"], "{:.3f}"),
+            "difference": _interval(row, "loss_difference", "loss", "{:+.3f}"),
+            "accuracy": f"{row['accuracy']:.3f}",
+            "steps": _steps(row),
+            "steps, ratio": _interval(row, "steps_ratio", "steps", "{:.2f}"),
+            "seconds, ratio": _interval(row, "seconds_ratio", "seconds", "{:.2f}"),
+            "joules, ratio": _number(row.get("joules_ratio", math.nan), "{:.2f}"),
+        }
+        for arm, row in table.iterrows()
+    ]
+    for row, (arm, numbers) in zip(rows, table.iterrows(), strict=True):
+        if arm == numbers["against"]:
+            row |= dict.fromkeys(("difference", *(n for n in row if "ratio" in n)), "")
+    styled = pd.DataFrame(rows).style.hide(axis="index")
+    return styled.set_table_attributes('class="dataframe geobasin-arms"')
+
+
+def _steps(row: pd.Series) -> str:
+    median = "never" if math.isinf(row["steps"]) else f"{row['steps']:.0f}"
+    return f"{median}, {row['misses']:.0f} missed" if row["misses"] else median
+
+
+def _number(value: float, form: str) -> str:
+    if math.isnan(value):
+        return _UNKNOWN
+    return form.format(value) if math.isfinite(value) else "missed"
+
+
+def _interval(row: pd.Series, name: str, short: str, form: str) -> str:
+    mean, low, high = row[name], row[f"{short}_low"], row[f"{short}_high"]
+    if not all(map(math.isfinite, (mean, low, high))):
+        return "missed" if not math.isnan(high) else ""
+    return f"{form.format(mean)} ({form.format(low)} to {form.format(high)})"
