@@ -1,5 +1,6 @@
 """What tests share: how examples are drawn, and a real browser cut off from the network."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,9 +10,11 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from ipywidgets.embed import embed_data
 from playwright.sync_api import Browser, Page, Route, TimeoutError, sync_playwright
 
 # Examples are drawn anew on a developer's machine and are the same in every gate run; a busy
@@ -20,6 +23,7 @@ settings.register_profile("developer", deadline=None)
 settings.register_profile("gate", deadline=None, derandomize=True)
 settings.load_profile("gate" if os.environ.get("CI") else "developer")
 
+_HOST = Path(__file__).parents[1] / "book" / "_static" / "widget-host.js"
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = (
     "--headless",
@@ -35,6 +39,10 @@ _ARGUMENTS = (
 _READY = """() => (!document.querySelector('script[src*="mathjax"]') || window.gbMathReady)
   && [...document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]')]
     .every((view) => view.nextElementSibling?.childNodes.length > 0)"""
+_CALL = """async ([source, name, given]) => {
+  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  return (await import(address))[name](...given);
+}"""
 _AWAIT_MATH = "() => window.MathJax?.startup?.promise?.then(() => { window.gbMathReady = true; })"
 
 
@@ -84,11 +92,18 @@ def browse(chromium: Browser) -> Browse:
 
     @contextmanager
     def open_page(
-        address: str, own: str, width: int = 1280, mode: str = "light", javascript: bool = True
+        address: str,
+        own: str,
+        width: int = 1280,
+        mode: str = "light",
+        javascript: bool = True,
+        motion: bool = False,
     ) -> Iterator[Visit]:
         context = chromium.new_context(
             viewport={"width": width, "height": 900},
             color_scheme=mode,
+            # Where nothing moves by itself, a change seen by a test is the test's own doing.
+            reduced_motion="no-preference" if motion else "reduce",
             java_script_enabled=javascript,
             has_touch=width < 500,
         )
@@ -142,3 +157,49 @@ def serve() -> Iterator[Callable[[Path], str]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def show(browse: Browse, tmp_path: Path) -> Callable[..., AbstractContextManager[Visit]]:
+    """Shows widgets on a bare page with the book's page host, as a build would have saved them."""
+
+    def write(
+        *widgets: Any, mode: str = "light", width: int = 800, motion: bool = False
+    ) -> AbstractContextManager[Visit]:
+        saved = embed_data(views=list(widgets), drop_defaults=False)
+        views = "".join(
+            f'<div class="cell_output">{_still(widget)}<script type="application/vnd.jupyter'
+            f'.widget-view+json">{_inline(view)}</script></div>'
+            for widget, view in zip(widgets, saved["view_specs"], strict=True)
+        )
+        page = tmp_path / "page.html"
+        page.write_text(
+            f'<!doctype html><html data-theme="{mode}"><meta charset="utf-8"><body>{views}'
+            '<script type="application/vnd.jupyter.widget-state+json">'
+            f"{_inline(saved['manager_state'])}</script>"
+            f'<script defer src="{_HOST.as_uri()}"></script>',
+            encoding="utf-8",
+        )
+        return browse(page.as_uri(), own="file://", width=width, motion=motion)
+
+    return write
+
+
+def _inline(value: Any) -> str:
+    return json.dumps(value).replace("</", "<\\/")
+
+
+def _still(widget: Any) -> str:
+    drawing = widget.still()._repr_mimebundle_() if hasattr(widget, "still") else {}
+    return f'<div class="text_html">{drawing.get("text/html", "")}</div>'
+
+
+@pytest.fixture(scope="module")
+def script_call(chromium: Browser) -> Callable[..., Any]:
+    """Calls a function of a live figure's script: ``script_call(source, name, *arguments)``."""
+    page = chromium.new_page()
+
+    def run(source: str, name: str, *arguments: Any) -> Any:
+        return page.evaluate(_CALL, [source, name, list(arguments)])
+
+    return run

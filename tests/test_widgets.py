@@ -1,11 +1,8 @@
 """The live figures: their numbers against the library's, their page host, their behaviour."""
 
-import json
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -14,15 +11,13 @@ import numpy as np
 import pytest
 import torch
 import traitlets
-from ipywidgets.embed import embed_data
 from playwright.sync_api import Browser
 
 from geobasin.cantor import CantorStaircase, cantor_function
 from geobasin.figures.style import DARK, LIGHT, Palette
-from geobasin.widgets.base import script, stylesheet
+from geobasin.widgets.base import stylesheet
 from geobasin.widgets.staircase import Staircase
 
-HOST = Path(__file__).parents[1] / "book" / "_static" / "widget-host.js"
 CALL = """async ([source, name, places, settings]) => {
   const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   const module = await import(address);
@@ -36,42 +31,9 @@ def call(chromium: Browser) -> Callable[..., list[Any]]:
     page = chromium.new_page()
 
     def run(name: str, places: list[float], *settings: float) -> list[Any]:
-        return page.evaluate(CALL, [script("staircase.js"), name, places, list(settings)])
+        return page.evaluate(CALL, [Staircase._esm, name, places, list(settings)])
 
     return run
-
-
-@pytest.fixture
-def show(browse: Callable[..., AbstractContextManager[Any]], tmp_path: Path) -> Any:
-    """Shows widgets on a bare page with the book's page host, as a build would have saved them."""
-
-    def write(*widgets: Any, mode: str = "light", width: int = 800) -> Any:
-        saved = embed_data(views=list(widgets), drop_defaults=False)
-        views = "".join(
-            f'<div class="cell_output">{_still(widget)}<script type="application/vnd.jupyter'
-            f'.widget-view+json">{_inline(view)}</script></div>'
-            for widget, view in zip(widgets, saved["view_specs"], strict=True)
-        )
-        page = tmp_path / "page.html"
-        page.write_text(
-            f'<!doctype html><html data-theme="{mode}"><meta charset="utf-8"><body>{views}'
-            '<script type="application/vnd.jupyter.widget-state+json">'
-            f"{_inline(saved['manager_state'])}</script>"
-            f'<script defer src="{HOST.as_uri()}"></script>',
-            encoding="utf-8",
-        )
-        return browse(page.as_uri(), own="file://", width=width)
-
-    return write
-
-
-def _inline(value: Any) -> str:
-    return json.dumps(value).replace("</", "<\\/")
-
-
-def _still(widget: Any) -> str:
-    drawing = widget.still()._repr_mimebundle_() if hasattr(widget, "still") else {}
-    return f'<div class="text_html">{drawing.get("text/html", "")}</div>'
 
 
 @pytest.mark.parametrize("levels", [1, 2, 5, 8])

@@ -1,7 +1,11 @@
 """Figures of the Cantor prototypes, as published: distribution, sorted curve, cross-scale."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.stats import kstest
 
 from geobasin import published
 from geobasin.figures.style import Palette, Plate, axes
@@ -52,20 +56,31 @@ def prototypes_sorted(model: GeoFractalDavid) -> Plate:
     Returns:
         The figure.
     """
-    count = model.num_classes
+    return sorted_curves({scale: prototypes(model, scale) for scale in model.scales})
+
+
+def sorted_curves(places: Mapping[int, NDArray[np.float64]]) -> Plate:
+    """Prototypes in rising order, a curve for each scale, beside an even spread over [0, 1].
+
+    Args:
+        places: the prototypes, [C], of every scale.
+
+    Returns:
+        The figure.
+    """
+    count = len(next(iter(places.values())))
     even = (np.arange(count) + 0.5) / count
-    table = prototype_table(model)
 
     def draw(palette: Palette) -> Figure:
         figure, (panel,) = axes(palette)
         panel.plot(np.arange(count), even, color=palette.muted, linestyle="--", label="even")
         markers = ("o", "s", "^", "D", "v", "P")
-        for index, (scale, colour) in enumerate(
-            zip(model.scales, palette.cycle(len(model.scales)), strict=True)
+        for index, ((scale, values), colour) in enumerate(
+            zip(places.items(), palette.cycle(len(places)), strict=True)
         ):
             panel.plot(
                 np.arange(count),
-                np.sort(prototypes(model, scale)),
+                np.sort(values),
                 color=colour,
                 marker=markers[index % len(markers)] if count <= 30 else None,
                 markersize=4,
@@ -76,10 +91,10 @@ def prototypes_sorted(model: GeoFractalDavid) -> Plate:
         panel.legend()
         return figure
 
-    worst = float(table["ks"].max())
+    worst = max(float(kstest(values, "uniform").statistic) for values in places.values())
     return Plate(
         draw,
-        f"Sorted Cantor prototypes of {count} classes at {len(model.scales)} scales; the largest "
+        f"Sorted Cantor prototypes of {count} classes at {len(places)} scales; the largest "
         f"Kolmogorov-Smirnov distance to an even spread is {worst:.3f}.",
     )
 

@@ -26,6 +26,7 @@ _PANELS = (
     _Panel("coh", "coherence", "coherence", 0.0),
     _Panel("flux", "flux", "flux", None),
     _Panel("loss", "loss (nat)", "loss", None),
+    _Panel("J_step", "J a step", "joules a step", None),
 )
 _STYLES = ("-", "--", "-.", ":")
 
@@ -76,7 +77,7 @@ def coupler_at_work(
 
 
 def telemetry_curves(records_by_mode: Mapping[str, Sequence[StepRecord]]) -> Plate:
-    """Draw drift, coherence, flux and loss of runs, step by step.
+    """Draw drift, coherence, flux, loss and, where they were measured, joules of runs.
 
     Args:
         records_by_mode: the records of each run, by its name; unknown values leave gaps.
@@ -94,10 +95,12 @@ def telemetry_curves(records_by_mode: Mapping[str, Sequence[StepRecord]]) -> Pla
         for name, records in records_by_mode.items()
         for panel in _PANELS
     }
+    metered = any(not np.isnan(curves[name, _PANELS[-1].field]).all() for name in steps)
+    drawn = _PANELS if metered else _PANELS[:-1]
 
     def draw(palette: Palette) -> Figure:
-        figure, panels = axes(palette, rows=len(_PANELS), height=8.0)
-        for axis, panel in zip(panels, _PANELS, strict=True):
+        figure, panels = axes(palette, rows=len(drawn), height=2.0 * len(drawn))
+        for axis, panel in zip(panels, drawn, strict=True):
             if panel.reference is not None:
                 axis.axhline(panel.reference, color=palette.muted, linewidth=1.0)
             for name, style in zip(steps, _cycle(len(steps)), strict=True):
@@ -114,7 +117,25 @@ def telemetry_curves(records_by_mode: Mapping[str, Sequence[StepRecord]]) -> Pla
         + ", ".join(_words(panel.word, curves[name, panel.field]) for panel in _PANELS)
         for name in steps
     )
-    return Plate(draw, f"Four curves against the step. {words}.")
+    return Plate(draw, f"Curves against the step. {words}.")
+
+
+def energy_windows(records: Sequence[StepRecord]) -> list[StepRecord | None]:
+    """Find the energy window each record lies in; a log tells its joules at the window's end.
+
+    Args:
+        records: of one run, by rising step.
+
+    Returns:
+        For each record the one with the joules of its window; None where no window holds it.
+    """
+    found: list[StepRecord | None] = []
+    end, before = None, math.inf
+    for record in reversed(records):
+        if record.J_step is not None:
+            end, before = record, record.step - (record.J_window_steps or 1)
+        found.append(end if record.step > before else None)
+    return found[::-1]
 
 
 def _require(*groups: Mapping[str, Sequence[object]]) -> None:
@@ -127,7 +148,8 @@ def _cycle(count: int) -> list[str]:
 
 
 def _known(records: Sequence[StepRecord], field: str) -> NDArray[np.float64]:
-    values = [getattr(record, field) for record in records]
+    holders = energy_windows(records) if field == "J_step" else records
+    values = [getattr(record, field, None) for record in holders]
     return np.array([math.nan if value is None else value for value in values])
 
 

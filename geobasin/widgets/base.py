@@ -21,18 +21,18 @@ _SILENT_PAGE = (
 )
 
 
-def script(name: str) -> str:
+def script(*names: str) -> str:
     """The ECMAScript module of a live figure.
 
-    A module from a Blob address cannot import its neighbours, so the shared kit stands in front.
+    A module from a Blob address cannot import its neighbours, so what it needs stands in front.
 
     Args:
-        name: the figure's file in this folder.
+        names: files in this folder: the mathematics a figure shares with others, then its own.
 
     Returns:
-        Its source, with the kit's functions before it.
+        Their sources, with the kit's functions before them.
     """
-    return "\n".join((_HERE / part).read_text(encoding="utf-8") for part in ("kit.js", name))
+    return "\n".join((_HERE / part).read_text(encoding="utf-8") for part in ("kit.js", *names))
 
 
 def stylesheet() -> str:

@@ -21,7 +21,7 @@ class Staircase(LiveFigure):
         marks: the published values of alpha by name; the page offers them as buttons.
     """
 
-    _esm: ClassVar[str] = script("staircase.js")
+    _esm: ClassVar[str] = script("cantor.js", "staircase.js")
     _css: ClassVar[str] = stylesheet()
 
     alpha = traitlets.Float(0.5, min=-0.5, max=1.0).tag(sync=True)
