@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
@@ -18,6 +19,15 @@ sys.path.insert(0, str(BOOK / "_ext"))
 
 from own_origin import mathjax_folder  # noqa: E402
 from page_repairs import repaired  # noqa: E402
+from run_time import told  # noqa: E402
+
+CHAPTERS = [
+    Path(chapter["file"]).name
+    for part in yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
+    if part.get("numbered")
+    for chapter in part["chapters"]
+]
+CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
 
 NOTEBOOK = """---
 jupytext:
@@ -48,6 +58,8 @@ def small_book(folder: Path, toc: str, *chapters: str) -> Path:
         shutil.copytree(BOOK / name, folder / "book" / name)
     for name in ("references.bib", *chapters):
         shutil.copy(BOOK / name, folder / "book")
+    ladder = Path("runs", "digits-ladder")
+    shutil.copytree(BOOK / ladder, folder / "book" / ladder)
     (folder / "_toc.yml").write_text(f"format: jb-book\n{toc}", encoding="utf-8")
     return folder
 
@@ -64,18 +76,21 @@ def build(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A built book of chapter 1 and the list of sources."""
+    """A built book of chapter 1, the list of sources and the status page."""
     toc = (
         "root: book/bibliography\nparts:\n  - caption: Chapters\n    numbered: 1\n"
-        "    chapters:\n      - file: book/cantor\n"
+        "    chapters:\n      - file: book/cantor\n  - chapters:\n      - file: book/status\n"
     )
-    folder = small_book(tmp_path_factory.mktemp("site"), toc, "bibliography.md", "cantor.md")
+    pages = ("bibliography.md", "cantor.md", "status.md")
+    folder = small_book(tmp_path_factory.mktemp("site"), toc, *pages)
     done = build(folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "_build" / "html"
 
 
-@pytest.mark.parametrize("page", ["book/cantor.html", "book/bibliography.html", "search.html"])
+@pytest.mark.parametrize(
+    "page", ["book/cantor.html", "book/bibliography.html", "book/status.html", "search.html"]
+)
 @pytest.mark.parametrize(("width", "mode"), [(390, "light"), (1280, "dark")])
 def test_pages_stay_home_and_fit(
     site: Path, browse: Any, serve: Callable[[Path], str], page: str, width: int, mode: str
@@ -163,6 +178,91 @@ def test_names_and_roles_are_repaired(site: Path, browse: Any) -> None:
         assert "<summary aria-label" not in page
         assert "fontawesome.js" not in page
         assert repaired(page) == page
+
+
+def source(name: str) -> str:
+    """The text of one chapter."""
+    return (BOOK / f"{name}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapter_opens_with_its_objectives_and_closes_with_its_takeaway(name: str) -> None:
+    text = source(name)
+    head = text[: text.index("\n## ")]
+    (objectives,) = re.findall(
+        r"^```\{admonition\}[^\n]*\n:class: objectives\n(.*?)^```", head, re.M | re.S
+    )
+    assert len(re.findall(r"^- ", objectives, re.M)) >= 3
+    assert "**You need**" in objectives
+    assert head.count("```{run-time}\n```") == 1
+    takeaway = text.index("```{admonition} Takeaway\n:class: tip\n")
+    exercises, reading = text.index("\n## Exercises\n"), text.index("\n## Further reading\n")
+    assert text.index("\n## ") < takeaway < exercises < reading
+    assert "{cite}" in text[reading:]
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_exercises_rise_and_every_one_is_solved_by_code_that_runs(name: str) -> None:
+    text = source(name)
+    asked = re.findall(r"^```\{exercise-start\} (\w[\w-]*)[^\n]*\n:label: ([\w-]+)$", text, re.M)
+    assert len(asked) >= 4
+    kinds = [kind for kind, _ in asked]
+    assert (kinds[0], kinds[-1]) == ("Warm-up", "Open")
+    assert {"Predict", "Build"} <= set(kinds)
+    solved = re.findall(
+        r"^````\{solution-start\} ([\w-]+)\n:class: dropdown\n````\n(.*?)^````\{solution-end\}",
+        text,
+        re.M | re.S,
+    )
+    assert [label for label, _ in solved] == [label for _, label in asked]
+    for label, solution in solved:
+        assert "```{code-cell}" in solution, label
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_equations_are_named_and_referred_to(name: str) -> None:
+    text = source(name)
+    whole_book = "".join(map(source, CHAPTERS))
+    for label in re.findall(r"^:label: (eq-[\w-]+)$", text, re.M):
+        assert f"{{eq}}`{label}`" in whole_book, f"{label} is a number that nobody refers to"
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_code_fits_beside_the_margin(name: str) -> None:
+    for cell in CELL.findall(source(name)):
+        assert [line for line in cell.splitlines() if len(line) > 78] == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cores", "words"),
+    [
+        (None, 2, "not measured"),
+        (0.2, 2, "less than a second for all cells with 2 CPU cores, measured"),
+        (61.4, 1, "61 s for all cells with 1 CPU core, measured"),
+        (5.0, None, "5 s for all cells, measured"),
+    ],
+)
+def test_run_time_is_told_and_never_guessed(
+    seconds: float | None, cores: int | None, words: str
+) -> None:
+    assert told(seconds, cores).startswith(words)
+
+
+def test_chapter_and_status_page_tell_the_same_run_time(site: Path, browse: Any) -> None:
+    chapter = (site / "book" / "cantor.html").read_text(encoding="utf-8")
+    (seconds,) = re.findall(r"<strong>Run time</strong> (\d+) s for all cells", chapter)
+    address = (site / "book" / "status.html").as_uri()
+    with browse(address, own=site.as_uri()) as visit:
+        rows = visit.page.locator("table:has-text('All pages') tbody tr").all()
+        times = {row.locator("td").nth(0).inner_text(): row.locator("td").nth(1) for row in rows}
+        listed = {name: float(cell.inner_text()) for name, cell in times.items()}
+        # The pages with code, as they stand in the book; the list of sources has none.
+        assert list(listed) == ["Cantor geometry", "Status", "All pages"]
+        assert round(listed["Cantor geometry"]) == int(seconds)
+        parts = listed["Cantor geometry"] + listed["Status"]
+        assert listed["All pages"] == pytest.approx(parts, abs=0.11)
+        visit.page.get_by_role("link", name="Cantor geometry").last.click()
+        assert visit.page.url.endswith("book/cantor.html")
 
 
 def test_a_build_sees_new_data_and_fails_on_a_raising_cell(tmp_path: Path) -> None:

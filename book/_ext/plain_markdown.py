@@ -119,7 +119,7 @@ class Writer:
                 return [image, "", *self._inner(body)]
             case "glue" | "glue:text":
                 return [f"`{block.argument}`"]
-            case "exercise-end" | "bibliography" | "tableofcontents":
+            case "exercise-end" | "bibliography" | "tableofcontents" | "run-time" | "run-times":
                 return []
         title = self._inline(block.argument) or block.name.capitalize()
         if block.name in _FOLDS:
