@@ -7,7 +7,7 @@ step is a window's energy over the window's steps.
 
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -154,6 +154,29 @@ class EnergyMeter:
             raise GeoBasinError("EnergyMeter: call start() before total()")
         least = self._openings * self.shortest
         return self._window(self._joules, self._seconds, least, self._first, self._start)
+
+    def sums(self) -> dict[str, Any]:
+        """Give the sums behind :meth:`total`, as JSON holds them, for :meth:`go_on`."""
+        return {
+            "source": self.source.name,
+            "device": self.source.device,
+            "joules": self._joules,
+            "seconds": self._seconds,
+            "openings": self._openings,
+            "celsius": None if self._first is None else self._first.celsius,
+        }
+
+    def go_on(self, sums: Mapping[str, Any]) -> None:
+        """Count what an interrupted run measured before this meter was there.
+
+        Args:
+            sums: from that run's meter. Joules of another source or device cannot be added to this
+                one's, and leave the total unknown.
+        """
+        same = (sums["source"], sums["device"]) == (self.source.name, self.source.device)
+        self._joules = sums["joules"] if same else None
+        self._seconds, self._openings = float(sums["seconds"]), int(sums["openings"])
+        self._first = Sample(0.0, None, sums["celsius"])
 
     def ripe(self) -> bool:
         """Tell whether the open window is long enough to be told; costs a look at the clock."""

@@ -2,33 +2,49 @@
 
 Usage: ``python -m geobasin.stage4 --mode RFT --steps 1000 --batch 256 --lr 5e-4``, and the same
 with ``--mode BASE``. Weights and the order of the images follow from the seed, so that the two
-modes differ in the optimiser alone.
+modes differ in the optimiser alone. An interrupted run goes on by the same command with
+``--resume``, and ``torchrun --nproc-per-node 2 -m geobasin.stage4 ...`` shares each batch between
+processes.
 """
 
 import argparse
-import statistics
 import sys
-from collections.abc import Iterable
-from contextlib import closing
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
+from geobasin.distributed import Group, process_group
 from geobasin.energy import EnergyMeter
+from geobasin.energy_sources import Unavailable
 from geobasin.errors import GeoBasinError
-from geobasin.files import read_json, write_json
-from geobasin.images import ImageSets, load_images
-from geobasin.machine import hardware, pick_device, versions
-from geobasin.seal import require_verified, seal
-from geobasin.stage4_config import StageConfig, add_arguments, config_from
-from geobasin.stage4_loop import Progress, build_vit, has_bfloat16, train
-from geobasin.telemetry import StepRecord, TelemetryLog, read_log
+from geobasin.images import load_images
+from geobasin.machine import hardware, versions
+from geobasin.seal import MANIFEST
+from geobasin.stage4_checkpoint import Checkpoints, require_same
+from geobasin.stage4_config import CHECKPOINT_EVERY, StageConfig, add_arguments, config_from
+from geobasin.stage4_folder import (
+    CONFIG,
+    LOG,
+    SUMMARY,
+    WEIGHTS,
+    StageRun,
+    close_folder,
+    describe,
+    load_stage,
+    open_log,
+    require_free,
+    require_unfinished,
+    write_end,
+)
+from geobasin.stage4_loop import Progress, Stage, build_vit, train
+from geobasin.telemetry import TelemetryLog, read_header
 
 __all__ = [
+    "CONFIG",
+    "LOG",
+    "SUMMARY",
+    "WEIGHTS",
     "StageConfig",
     "StageRun",
     "add_arguments",
@@ -37,25 +53,6 @@ __all__ = [
     "run",
     "run_stage",
 ]
-
-LOG = "stage4_vit_tiny.jsonl"
-CONFIG = "config.json"
-SUMMARY = "summary.json"
-
-
-@dataclass(frozen=True)
-class StageRun:
-    """A sealed run, read back.
-
-    Attributes:
-        header: of the log: config, images, versions, hardware, energy source, definitions.
-        records: a line each, in the order of the steps.
-        summary: the run as a whole.
-    """
-
-    header: dict[str, Any]
-    records: list[StepRecord]
-    summary: dict[str, Any]
 
 
 def run_stage(
@@ -68,12 +65,16 @@ def run_stage(
     idle_seconds: float = 0.0,
     workers: int = 0,
     quiet: bool = False,
+    resume: bool = False,
+    checkpoint_every: int = CHECKPOINT_EVERY,
+    keep_weights: bool = True,
+    group: Group | None = None,
 ) -> Path:
     """Run the stage and seal what it leaves.
 
     Args:
         config: the settings.
-        out: a folder that is missing or empty.
+        out: a folder that is missing or empty, or, to go on with, that of an interrupted run.
         data_dir: images as ``train/<class>/<image>`` and ``val/<class>/<image>``; None for fractal
             images.
         device: what computes; None takes CUDA where there is one.
@@ -81,88 +82,109 @@ def run_stage(
         idle_seconds: time to measure the idle power beforehand; 0 leaves it unknown.
         workers: processes that decode images.
         quiet: show no progress bar on stderr.
+        resume: go on with the run in ``out``, from its newest checkpoint. Weights and log become
+            what they would have been, but for times, temperatures and joules.
+        checkpoint_every: steps between two checkpoints; 0 writes none.
+        keep_weights: leave ``model.safetensors``; without it their digest alone is kept.
+        group: the processes that train together; None for this one alone. Their main one writes.
 
     Returns:
-        ``out``, which holds the log, ``config.json``, ``summary.json`` and ``SHA512SUMS``.
+        ``out``, which holds the log, ``model.safetensors``, ``config.json``, ``summary.json`` and
+        ``SHA512SUMS``.
 
     Raises:
-        GeoBasinError: bad images, a folder in use, a device or package that is missing, a file
-            system that refuses, or a loss that is not finite; in the last case, and where an image
-            fails after the first step, what was logged is kept, summed up and sealed.
+        GeoBasinError: bad images, a folder in use or, with ``resume``, without an unfinished run of
+            these settings, a device or package that is missing, a file system that refuses, or a
+            loss that is not finite. In the last case what was logged is kept, summed up and sealed;
+            where an image or a write fails after the first step, ``resume`` goes on.
     """
-    _require_free(out)
-    device = device or pick_device("auto")
+    group = group or Group()
+    group.share(config.batch)
+    device = device or group.device()
+    with group.together():
+        if group.is_main:
+            (require_unfinished if resume else require_free)(out)
     sets = load_images(data_dir, config.image_size, config.seed)
     model = build_vit(config.image_size, len(sets.class_names), config.seed).to(device)
     with closing(meter or EnergyMeter(device)) as open_meter:
         if idle_seconds > 0:
             open_meter.measure_idle(idle_seconds)
-        header = _header(config, sets, model, device, open_meter)
+        header = describe(config, sets, model, device, open_meter, group)
+        about = {part: header[part] for part in ("config", "images")}
+        checkpoints = Checkpoints(out, checkpoint_every, about)
         progress = Progress()
         made = not out.exists()
-        with TelemetryLog.create(out / LOG, header) as log:
-            failure: GeoBasinError | None = None
-            try:
-                train(config, sets, model, open_meter, log, progress, workers, quiet)
-            except GeoBasinError as error:
-                if progress.steps == 0:
-                    log.path.unlink()
-                    if made:
-                        out.rmdir()
+        log: TelemetryLog | None = None
+        summed_up = False
+        with group.together():
+            if group.is_main and resume and (out / SUMMARY).exists():
+                require_same(read_header(out / LOG), header, out / LOG)
+                summed_up = True
+            elif group.is_main:
+                log, progress.steps = open_log(checkpoints, config, header, resume)
+        summed, steps = group.gather([summed_up, progress.steps])[0]
+        progress.steps = int(steps)
+        if resume:
+            on = {"processes": group.size, "versions": versions(), "hardware": hardware(device)}
+            progress.resumed = [{"after_step": progress.steps, **on}]
+        if not summed:
+            stage = Stage(config, sets, model, open_meter, checkpoints, group)
+            with closing(log) if log is not None else nullcontext():
+                try:
+                    train(stage, log, progress, workers, quiet)
+                except GeoBasinError as error:
+                    if progress.steps > 0 or resume:
+                        raise GeoBasinError(
+                            f"{error}; {out} keeps the run: once that is mended, the same command "
+                            "with --resume goes on"
+                        ) from error
+                    if log is not None:
+                        log.close()
+                        log.path.unlink()
+                        if made:
+                            out.rmdir()
                     raise
-                failure = error
-                progress.stopped = str(error)
-    write_json(out / CONFIG, header["config"])
-    write_json(out / SUMMARY, _summary(config, header, progress, read_log(out / LOG)[1]))
-    seal(out)
-    if failure is not None:
-        raise failure
-    if progress.stopped:
-        raise GeoBasinError(f"{progress.stopped}; {out} is sealed up to there; try a lower --lr")
+    if group.is_main:
+        if not summed:
+            write_end(out, checkpoints, model, header, progress, keep_weights)
+        close_folder(out, checkpoints)
     return out
 
 
-def load_stage(directory: Path) -> StageRun:
-    """Read a run back, once its seal has been verified.
-
-    Args:
-        directory: what :func:`run_stage` left.
-
-    Returns:
-        The run.
-
-    Raises:
-        GeoBasinError: the folder is not as it was sealed, or is no run of the stage.
-    """
-    require_verified(directory)
-    header, records = read_log(directory / LOG)
-    return StageRun(header, records, read_json(directory / SUMMARY))
-
-
-def run(args: argparse.Namespace) -> Path:
-    """Do what the command line asks.
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks, and print the folder of the run.
 
     Args:
         args: from a parser with :func:`add_arguments`.
-
-    Returns:
-        The folder of the run.
 
     Raises:
         GeoBasinError: as for :func:`run_stage`.
     """
     config = config_from(args)
-    device = pick_device(args.device)
-    return run_stage(
-        config,
-        args.out or Path("runs") / "stage4" / f"{config.mode}-seed{config.seed}",
-        args.data_dir,
-        device,
-        EnergyMeter(device, assumed_watts=args.assumed_watts),
-        idle_seconds=args.idle_seconds,
-        workers=args.workers,
-        quiet=args.quiet,
-    )
+    out = args.out or Path("runs") / "stage4" / f"{config.mode}-seed{config.seed}"
+    with process_group() as group:
+        device = group.device(args.device)
+        try:
+            run_stage(
+                config,
+                out,
+                args.data_dir,
+                device,
+                _meter(device, args.assumed_watts, group),
+                idle_seconds=args.idle_seconds,
+                workers=args.workers,
+                quiet=args.quiet,
+                resume=args.resume,
+                checkpoint_every=args.checkpoint_every,
+                keep_weights=not args.no_weights,
+                group=group,
+            )
+        except KeyboardInterrupt:
+            if group.is_main and (out / LOG).exists() and not (out / MANIFEST).exists():
+                print("interrupted; the same command with --resume goes on", file=sys.stderr)
+            raise
+        if group.is_main:
+            print(out)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -177,83 +199,26 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m geobasin.stage4", description=__doc__)
     add_arguments(parser)
     try:
-        out = run(parser.parse_args(argv))
+        run(parser.parse_args(argv))
     except GeoBasinError as error:
         print(f"geobasin: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("geobasin: interrupted; the log up to here is kept, without a seal", file=sys.stderr)
+        print("geobasin: interrupted", file=sys.stderr)
         return 130
-    print(out)
     return 0
 
 
-def _require_free(out: Path) -> None:
-    if (out / LOG).exists():
-        raise GeoBasinError(f"{out / LOG} exists already; choose another --out or move it away")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise GeoBasinError(f"{out} is in use; choose another --out, a new or an empty folder")
-
-
-def _header(
-    config: StageConfig,
-    sets: ImageSets,
-    model: nn.Module,
-    device: torch.device,
-    meter: EnergyMeter,
-) -> dict[str, Any]:
-    return {
-        "stage": "stage4",
-        "config": config.as_dict(),
-        "images": {
-            "source": sets.source,
-            "classes": len(sets.class_names),
-            "train": len(sets.train),
-            "val": len(sets.val),
-        },
-        "model": {
-            "name": "vit_tiny_patch16_224",
-            "parameters": sum(p.numel() for p in model.parameters()),
-        },
-        "precision": "bfloat16 autocast" if has_bfloat16(device) else "float32",
-        "versions": versions(),
-        "hardware": hardware(device),
-        "energy": meter.describe(),
-        "began": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _summary(
-    config: StageConfig, header: dict[str, Any], progress: Progress, records: list[StepRecord]
-) -> dict[str, Any]:
-    energy, validation = progress.energy, progress.validation
-    joules = None if energy is None else energy.joules
-    tail = records[-max(1, len(records) // 10) :]
-    return {
-        "mode": config.mode,
-        "optimizer": config.optimizer,
-        "seed": config.seed,
-        "steps": progress.steps,
-        "stopped": progress.stopped,
-        "seconds": progress.seconds,
-        "loss_last_tenth": _mean(r.loss for r in tail),
-        "acc_last_tenth": _mean(r.acc for r in tail),
-        "val_loss": None if validation is None else validation.loss,
-        "val_acc": None if validation is None else validation.acc,
-        "val_images": header["images"]["val"],
-        "mean": {
-            name: _mean(getattr(r, name) for r in records)
-            for name in ("drift", "coh", "flux", "E_ret")
-        },
-        "J_step": None if joules is None else joules / progress.steps,
-        "dT": None if energy is None else energy.warming,
-        "energy": None if energy is None else asdict(energy),
-    }
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+def _meter(device: torch.device, assumed_watts: float | None, group: Group) -> EnergyMeter:
+    """A meter for all that the group spends; one that knows nothing where none can see it all."""
+    if group.size == 1:
+        return EnergyMeter(device, assumed_watts=assumed_watts)
+    if assumed_watts is not None:
+        raise GeoBasinError("--assumed-watts sees one process alone; leave it out under torchrun")
+    # The CPU's own counters count for every process of the machine, a GPU's for that GPU alone.
+    if group.is_main and device.type == "cpu" and group.local_size == group.size:
+        return EnergyMeter(device)
+    return EnergyMeter(device, Unavailable(f"{group.size} processes", None))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from geobasin.optimizers import NAMES
 PATCH = 16
 MODES = {"RFT": "dclr", "BASE": "adam"}
 SCHEDULES = ("constant", "cosine")
+CHECKPOINT_EVERY = 100
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class StageConfig:
         warmup: steps over which the rate rises linearly, >= 0.
         telemetry_every: steps between two lines of the log, >= 1.
         val_every: steps between two validations; 0 validates after the last step alone.
+        until_target: validation loss in nat, > 0, at which the run ends; None takes every step.
 
     Raises:
         GeoBasinError: a setting is unknown or out of its range.
@@ -50,6 +52,7 @@ class StageConfig:
     warmup: int = 0
     telemetry_every: int = 1
     val_every: int = 0
+    until_target: float | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -70,6 +73,11 @@ class StageConfig:
                 raise GeoBasinError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if not 0 < self.lr < math.inf:
             raise GeoBasinError(f"lr must be above 0, not {self.lr}")
+        if self.until_target is not None:
+            if not 0 < self.until_target < math.inf:
+                raise GeoBasinError(f"until_target must be above 0, not {self.until_target}")
+            if self.val_every == 0:
+                raise GeoBasinError("until_target needs validations on the way; set val_every")
         if not 0 <= self.seed < 2**32:
             raise GeoBasinError(f"seed must lie in [0, 2^32), not {self.seed}")
         if self.image_size < 2 * PATCH or self.image_size % PATCH:
@@ -96,6 +104,14 @@ class StageConfig:
             return self.lr * rise
         done = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+    def judged(self, step: int) -> bool:
+        """Tell whether a step, from 1 to ``steps``, is followed by a validation."""
+        return step == self.steps or (self.val_every > 0 and step % self.val_every == 0)
+
+    def told(self, step: int) -> bool:
+        """Tell whether a step, from 1 to ``steps``, has a line in the log."""
+        return step == 1 or step % self.telemetry_every == 0 or self.judged(step)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,6 +148,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--warmup", type=int, default=default.warmup, help="steps of rising rate")
     add("--telemetry-every", type=int, default=default.telemetry_every, help="log every N steps")
     add("--val-every", type=int, default=default.val_every, help="validate every N steps, and last")
+    add(
+        "--until-target",
+        type=float,
+        metavar="LOSS",
+        help="stop at the first validation loss as low as this; needs --val-every",
+    )
+    add("--resume", action="store_true", help="go on with an interrupted run of these settings")
+    add(
+        "--checkpoint-every",
+        type=int,
+        default=CHECKPOINT_EVERY,
+        metavar="N",
+        help="keep what --resume needs every N steps; 0 never does (default: %(default)s)",
+    )
+    add("--no-weights", action="store_true", help="keep the trained weights' digest alone")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: %(default)s)")
     add("--workers", type=int, default=0, help="processes that decode images")
     add("--idle-seconds", type=float, default=0.0, help="first measure the idle power so long")

@@ -12,7 +12,7 @@ from geobasin.errors import GeoBasinError
 from geobasin.files import atomic_path, canonical_json
 from geobasin.step_record import DEFINITIONS, StepRecord
 
-__all__ = ["DEFINITIONS", "FORMAT", "StepRecord", "TelemetryLog", "read_log"]
+__all__ = ["DEFINITIONS", "FORMAT", "StepRecord", "TelemetryLog", "read_header", "read_log"]
 
 FORMAT = "geobasin.telemetry/1"
 
@@ -69,8 +69,7 @@ class TelemetryLog:
         Raises:
             GeoBasinError: no such log, its header is torn, or a whole line in it is bad.
         """
-        text = _read(path)
-        whole = text[: text.rfind("\n") + 1]
+        whole = _read(path, whole_lines=True)
         _, records = _parse(path, whole)
         kept = [r for r in records if step is None or r.step <= step]
         lines = whole.split("\n")[: 1 + len(kept)]
@@ -97,6 +96,24 @@ class TelemetryLog:
                 f"cannot write {self.path}: {error.strerror}; free some space"
             ) from error
         self._last = record.step
+
+    @property
+    def last_step(self) -> int:
+        """The number of the last step in the log; 0 where there is none."""
+        return self._last
+
+    def sync(self) -> None:
+        """Bring everything to the disk; what is written after this cannot outlive the log.
+
+        Raises:
+            GeoBasinError: the file system refuses the write.
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise GeoBasinError(
+                f"cannot write {self.path}: {error.strerror}; free some space"
+            ) from error
 
     def close(self) -> None:
         """Bring everything to the disk and close the file; closing twice is harmless."""
@@ -135,9 +152,26 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[StepRecord]]:
     return _parse(path, _read(path))
 
 
-def _read(path: Path) -> str:
+def read_header(path: Path) -> dict[str, Any]:
+    """Read a log's header alone, whatever became of its last line.
+
+    Args:
+        path: a log.
+
+    Returns:
+        The header.
+
+    Raises:
+        GeoBasinError: no such file, or its first line is not a log's header.
+    """
+    text = _read(path, whole_lines=True)
+    return _parse(path, text[: text.find("\n") + 1])[0]
+
+
+def _read(path: Path, whole_lines: bool = False) -> str:
     try:
-        return path.read_bytes().decode()
+        data = path.read_bytes()
+        return (data[: data.rfind(b"\n") + 1] if whole_lines else data).decode()
     except OSError as error:
         raise GeoBasinError(f"cannot read {path}: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:

@@ -23,10 +23,20 @@ from geobasin.errors import GeoBasinError
 from geobasin.images import load_images, normalise
 from geobasin.optimizers import NAMES, make_optimizer
 from geobasin.seal import verify
-from geobasin.stage4 import CONFIG, LOG, SUMMARY, StageConfig, load_stage, main, run_stage
-from geobasin.stage4_data import StepBatches
-from geobasin.stage4_loop import build_vit
+from geobasin.stage4 import (
+    CONFIG,
+    LOG,
+    SUMMARY,
+    WEIGHTS,
+    StageConfig,
+    load_stage,
+    main,
+    run_stage,
+)
+from geobasin.stage4_data import StepBatches, val_loader
+from geobasin.stage4_loop import build_vit, evaluate
 from geobasin.telemetry import read_log
+from geobasin.tensors import content_digest, load_weights
 
 CPU = torch.device("cpu")
 SMALL = ["--steps", "3", "--batch", "4", "--image_size", "32", "--device", "cpu", "--quiet"]
@@ -59,7 +69,8 @@ def test_a_run_leaves_a_sealed_folder_with_a_line_for_every_step(
     tmp_path: Path, images: Path
 ) -> None:
     out = go(tmp_path / "run", images)
-    assert sorted(p.name for p in out.iterdir()) == sorted([LOG, CONFIG, SUMMARY, "SHA512SUMS"])
+    files = [LOG, CONFIG, SUMMARY, WEIGHTS, "SHA512SUMS"]
+    assert sorted(p.name for p in out.iterdir()) == sorted(files)
     assert verify(out) == []
     run = load_stage(out)
     assert [r.step for r in run.records] == [1, 2, 3]
@@ -255,7 +266,7 @@ def test_the_command_runs_as_the_source_prints_it(
 
 BAD = {
     "mode": (["--mode", "FAST"], "RFT or BASE"),
-    "optimiser": (["--mode", "RFT", "--optimizer", "hgm"], "dclr, adam"),
+    "optimiser": (["--mode", "RFT", "--optimizer", "newton"], "dclr, "),
     "no rate": (["--mode", "RFT", "--lr", "0"], "lr"),
     "a negative rate": (["--mode", "RFT", "--lr=-1e-3"], "lr"),
     "a rate that is no number": (["--mode", "RFT", "--lr", "nan"], "lr"),
@@ -264,6 +275,10 @@ BAD = {
     "one patch": (["--mode", "RFT", "--image_size", "16"], "image_size 16"),
     "half a patch": (["--mode", "RFT", "--image_size", "40"], "image_size 40"),
     "a negative seed": (["--mode", "RFT", "--seed=-1"], "seed"),
+    "a target that is no loss": (["--mode", "RFT", "--until-target", "-1"], "until_target"),
+    "a target never looked at": (["--mode", "RFT", "--until-target", "1"], "val_every"),
+    "negative checkpoints": (["--mode", "RFT", "--checkpoint-every=-1"], "checkpoint_every"),
+    "nothing to go on with": (["--mode", "RFT", "--resume"], "no run to go on with"),
     "a schedule": (["--mode", "RFT", "--schedule", "steep"], "schedule"),
     "a device": (["--mode", "RFT", "--device", "abacus"], "device"),
     "an assumed power": (["--mode", "RFT", "--assumed-watts", "0"], "power"),
@@ -351,5 +366,69 @@ def test_the_modes_optimisers_are_what_they_are_said_to_be() -> None:
     p = [torch.nn.Parameter(torch.zeros(1))]
     assert type(make_optimizer(small("RFT").optimizer, p, 1e-3)) is DCLR
     assert type(make_optimizer(small("BASE").optimizer, p, 1e-3)) is torch.optim.Adam
-    with pytest.raises(GeoBasinError, match="adatam"):
-        make_optimizer("adatam", p, 1e-3)
+    with pytest.raises(GeoBasinError, match="newton"):
+        make_optimizer("newton", p, 1e-3)
+
+
+# Until a target.
+
+
+def test_a_run_stops_at_the_first_validation_that_reaches_the_target(
+    tmp_path: Path, images: Path
+) -> None:
+    out = go(tmp_path / "a", images, steps=6, val_every=2)
+    losses = [r.val_loss for r in load_stage(out).records if r.val_loss is not None]
+    assert len(losses) == 3
+    target = sorted(losses)[1]
+    first = 2 * (1 + next(i for i, loss in enumerate(losses) if loss <= target))
+    meter = replayed((0.0, 0.0), *((2.0 * n, 10.0 * n) for n in range(1, 20)))
+    config = small(steps=6, val_every=2, until_target=target)
+    run_stage(config, tmp_path / "b", images, CPU, meter, quiet=True)
+    run = load_stage(tmp_path / "b")
+    assert run.records[-1].step == run.summary["steps"] == first
+    assert run.summary["target"] == target
+    assert run.summary["steps_to_target"] == first
+    assert 0 < run.summary["seconds_to_target"] <= run.summary["seconds"]
+    assert run.summary["joules_to_target"] == run.summary["energy"]["joules"]
+    assert run.summary["stopped"] is None
+    assert run.summary["val_loss"] == run.records[-1].val_loss
+
+
+def test_a_target_that_is_missed_is_null_and_so_are_unknown_joules(
+    tmp_path: Path, images: Path
+) -> None:
+    missed = load_stage(go(tmp_path / "a", images, val_every=1, until_target=1e-9)).summary
+    assert missed["steps"] == 3
+    names = ("steps_to_target", "seconds_to_target", "joules_to_target")
+    assert [missed[name] for name in names] == [None, None, None]
+    meter = EnergyMeter("cpu", powercap=tmp_path / "none", thermal=tmp_path / "none")
+    config = small(val_every=1, until_target=1e9)
+    reached = load_stage(run_stage(config, tmp_path / "b", images, CPU, meter, quiet=True)).summary
+    assert reached["steps_to_target"] == 1
+    assert reached["joules_to_target"] is None
+
+
+def test_telemetry_counts_its_own_seconds(tmp_path: Path, images: Path) -> None:
+    summary = load_stage(go(tmp_path / "run", images)).summary
+    assert 0 < summary["telemetry_seconds"] < summary["training_seconds"] <= summary["seconds"]
+
+
+def test_the_weights_that_are_kept_are_those_that_were_judged(tmp_path: Path, images: Path) -> None:
+    out = go(tmp_path / "run", images)
+    model = build_vit(32, 2, seed=0)
+    model.load_state_dict(load_weights(out / WEIGHTS))
+    sets = load_images(images, 32, 1234)
+    judged = evaluate(model, val_loader(sets.val, 4))
+    assert judged.loss == pytest.approx(load_stage(out).summary["val_loss"], rel=1e-6)
+
+
+def test_weights_that_are_not_kept_leave_their_digest(tmp_path: Path, images: Path) -> None:
+    kept = go(tmp_path / "kept", images)
+    digest = content_digest(load_weights(kept / WEIGHTS))
+    assert load_stage(kept).summary["weights_sha512"] == digest
+    words = ["--mode", "RFT", "--steps", "3", "--batch", "4", "--image_size", "32", "--quiet"]
+    out = tmp_path / "digest"
+    told = [*words, "--data_dir", str(images), "--device", "cpu", "--out", str(out)]
+    assert main([*told, "--no-weights"]) == 0
+    assert not (out / WEIGHTS).exists()
+    assert load_stage(out).summary["weights_sha512"] == digest
