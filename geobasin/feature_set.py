@@ -1,8 +1,8 @@
 """A set of frozen features with their labels, split once and for all, and checked."""
 
-import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +10,15 @@ import torch
 from torch import Tensor
 
 from geobasin.errors import GeoBasinError
+from geobasin.split import Split
+from geobasin.survey import Survey, first_unusable, shared_rows, survey
 from geobasin.tensors import save_tensors
 
+__all__ = ["SPLITS", "FeatureSet", "Split", "check_labels", "checked"]
+
 SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Split:
-    """Rows of one split.
-
-    Attributes:
-        features: [N, D] float32, finite.
-        labels: [N] int64 in [0, C).
-    """
-
-    features: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to(self, device: torch.device) -> "Split":
-        """The same rows on another device."""
-        return Split(self.features.to(device), self.labels.to(device))
+# A label above this is somebody's identifier and no count of classes that a model could hold.
+MOST_CLASSES = 2**20
 
 
 @dataclass(frozen=True)
@@ -45,6 +31,10 @@ class FeatureSet:
         val: rows to choose by.
         test: rows to report on, where the source has them.
         class_names: C names in the order of the labels.
+        origin: how the rows were read, for the record, as JSON can hold it; empty where the
+            source says it all.
+        surveyed: what was found in rows that stay on disk; None for rows in memory, which may
+            have changed since they were read.
     """
 
     name: str
@@ -52,11 +42,13 @@ class FeatureSet:
     val: Split
     test: Split | None
     class_names: tuple[str, ...]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    surveyed: Survey | None = None
 
     @property
     def feature_dim(self) -> int:
         """Width D of the features."""
-        return self.train.features.shape[1]
+        return self.train.width
 
     @property
     def num_classes(self) -> int:
@@ -70,12 +62,14 @@ class FeatureSet:
 
     def digest(self) -> str:
         """SHA-512 of all features and labels, as hexadecimal: which data a run has seen."""
-        digest = hashlib.sha512()
-        for name, split in self.splits().items():
-            for tensor in (split.features, split.labels):
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-                digest.update(tensor.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return self._survey().sha512
+
+    def shared_rows(self) -> dict[str, int]:
+        """Rows of val and test whose features train has too, value for value, by split."""
+        return self.surveyed.shared_rows if self.surveyed else shared_rows(self.splits())
+
+    def _survey(self) -> Survey:
+        return self.surveyed or survey(self.splits())
 
     def describe(self, source: str | None) -> dict[str, Any]:
         """What a run should record of its features.
@@ -84,23 +78,25 @@ class FeatureSet:
             source: how the user named them; None where they were made in memory.
 
         Returns:
-            Source, name, rows of each split, width, classes and digest, as JSON can hold them.
+            Source, name, rows of each split, width, classes, digest, rows that val and test share
+            with train, and the origin's entries where it has any, as JSON can hold them.
         """
+        found = self._survey()
         return {
             "source": source,
             "name": self.name,
             "rows": {name: len(split) for name, split in self.splits().items()},
             "feature_dim": self.feature_dim,
             "classes": self.num_classes,
-            "sha512": self.digest(),
+            "sha512": found.sha512,
+            "shared_rows": found.shared_rows,
+            **self.origin,
         }
 
     def to(self, device: torch.device) -> "FeatureSet":
         """The same set with its rows on another device."""
         test = None if self.test is None else self.test.to(device)
-        return FeatureSet(
-            self.name, self.train.to(device), self.val.to(device), test, self.class_names
-        )
+        return replace(self, train=self.train.to(device), val=self.val.to(device), test=test)
 
     def save(self, path: Path) -> None:
         """Write the set as a feature file (safetensors), class names in its metadata.
@@ -109,9 +105,9 @@ class FeatureSet:
             path: the file, written atomically.
         """
         tensors = {
-            f"{name}.{field}": getattr(split, field)
+            f"{name}.{kind}": getattr(split, kind)
             for name, split in self.splits().items()
-            for field in ("features", "labels")
+            for kind in ("features", "labels")
         }
         metadata = {"name": self.name, "class_names": json.dumps(self.class_names)}
         save_tensors(path, tensors, metadata)
@@ -132,27 +128,17 @@ def checked(features: FeatureSet) -> FeatureSet:
     """
     where = f"features '{features.name}'"
     for name, split in features.splits().items():
-        if split.features.ndim != 2 or split.labels.shape != split.features.shape[:1]:
-            raise GeoBasinError(
-                f"{where}: {name}.features {list(split.features.shape)} and {name}.labels "
-                f"{list(split.labels.shape)} do not fit; they must be [N, D] and [N]"
-            )
-        if len(split) == 0:
-            raise GeoBasinError(f"{where}: {name} is empty; give it at least one row")
-        if split.features.shape[1] != features.feature_dim:
-            raise GeoBasinError(
-                f"{where}: {name} is {split.features.shape[1]} wide, train is "
-                f"{features.feature_dim}; extract both with the same encoder"
-            )
-        finite = torch.isfinite(split.features).all(dim=1)
-        if not finite.all():
-            row = int((~finite).nonzero()[0])
+        _check_shape(features, name, split)
+        if features.surveyed is None:
+            row = first_unusable(split.features)
+        else:
+            row = features.surveyed.unusable.get(name)
+        if row is not None:
             raise GeoBasinError(
                 f"{where}: {name}.features has NaN or infinity, first in row {row}; "
                 "drop such rows or extract them again"
             )
-        if int(split.labels.min()) < 0:
-            raise GeoBasinError(f"{where}: {name}.labels has negative values; number from 0")
+        check_labels(split.labels, f"{where}: {name}.labels")
     present = torch.bincount(features.train.labels)
     if (present > 0).sum() < 2:
         raise GeoBasinError(f"{where}: train has one class only; a classifier needs two or more")
@@ -163,3 +149,44 @@ def checked(features: FeatureSet) -> FeatureSet:
                 f"{features.num_classes} classes in train; labels run from 0 to C - 1"
             )
     return features
+
+
+def check_labels(labels: Tensor, where: str) -> None:
+    """Refuse labels that cannot be numbers of classes.
+
+    Args:
+        labels: [N] int64.
+        where: whose labels they are, for the message.
+
+    Raises:
+        GeoBasinError: none, or one below 0 or far above the classes that any model has.
+    """
+    if len(labels) == 0:
+        raise GeoBasinError(f"{where} is empty; give the split at least one row")
+    if int(labels.min()) < 0:
+        raise GeoBasinError(f"{where} has negative values; number from 0")
+    if int(labels.max()) >= MOST_CLASSES:
+        raise GeoBasinError(
+            f"{where} reaches {int(labels.max())}; number the classes from 0 without gaps"
+        )
+
+
+def _check_shape(features: FeatureSet, name: str, split: Split) -> None:
+    where = f"features '{features.name}'"
+    # Rows on disk were found to fit when their shards were joined.
+    if features.surveyed is None and (
+        split.features.ndim != 2 or split.labels.shape != split.features.shape[:1]
+    ):
+        raise GeoBasinError(
+            f"{where}: {name}.features {list(split.features.shape)} and {name}.labels "
+            f"{list(split.labels.shape)} do not fit; they must be [N, D] and [N]"
+        )
+    if len(split) == 0:
+        raise GeoBasinError(f"{where}: {name} is empty; give it at least one row")
+    if split.width == 0:
+        raise GeoBasinError(f"{where}: {name}.features is 0 wide; give it at least one column")
+    if split.width != features.feature_dim:
+        raise GeoBasinError(
+            f"{where}: {name} is {split.width} wide, train is {features.feature_dim}; "
+            "extract both with the same encoder"
+        )

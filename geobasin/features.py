@@ -1,28 +1,31 @@
-"""Where frozen features come from: digits, synthetic ones, and feature files."""
+"""Where frozen features come from: digits, synthetic ones, feature files and tables."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from torch import Tensor
 
+from geobasin.columns import Columns, is_table, open_table
 from geobasin.errors import GeoBasinError
-from geobasin.feature_set import SPLITS, FeatureSet, Split, checked
-from geobasin.tensors import read_tensors
+from geobasin.feature_set import FeatureSet, Split, checked
+from geobasin.shards import MEMORY, open_shards
 
-__all__ = ["FeatureSet", "Split", "digits", "load_features", "synthetic"]
+__all__ = ["Columns", "FeatureSet", "Split", "digits", "load_features", "synthetic"]
 
 
-def load_features(source: str) -> FeatureSet:
+def load_features(
+    source: str, columns: Columns | None = None, *, memory: int = MEMORY
+) -> FeatureSet:
     """Load features by name or from disk.
 
     Args:
         source: ``digits``; ``synthetic``; a feature file (safetensors with ``train.features``
-            [N, D], ``train.labels`` [N], ``val.*`` and optionally ``test.*``); or a folder of
-            shards of the same.
+            [N, D], ``train.labels`` [N], ``val.*`` and optionally ``test.*``); a folder of shards
+            of the same; or a table: a Parquet or Arrow file, a folder of them, or what
+            ``save_to_disk`` of Hugging Face's datasets wrote.
+        columns: which columns of a table hold what; None for feature files.
+        memory: bytes; feature files that take more than this as float32 stay on disk.
 
     Returns:
         The features, as float32.
@@ -35,16 +38,21 @@ def load_features(source: str) -> FeatureSet:
     if source == "synthetic":
         return synthetic()
     path = Path(source)
-    if path.is_dir():
-        shards = sorted(path.glob("*.safetensors"))
-        if not shards:
-            raise GeoBasinError(f"{path} holds no .safetensors shards; name a feature file")
-        return _assemble(path.name, shards)
-    if not path.exists():
-        raise GeoBasinError(
-            f"no features at '{source}'; give 'digits', 'synthetic', a file or a folder"
-        )
-    return _assemble(path.stem, [path])
+    try:
+        if not path.exists():
+            raise GeoBasinError(
+                f"no features at '{source}'; give 'digits', 'synthetic', a file or a folder"
+            )
+        if columns is not None or is_table(path):
+            return open_table(path, columns)
+        return open_shards(path, memory)
+    # A path with a null character, or one too long or closed to the user.
+    except OSError as error:
+        raise GeoBasinError(f"cannot read '{source}': {error.strerror}; check the path") from error
+    except ValueError as error:
+        if isinstance(error, GeoBasinError):
+            raise
+        raise GeoBasinError(f"'{source!r}' is no path: {error}; name a file or folder") from error
 
 
 def digits() -> FeatureSet:
@@ -99,57 +107,3 @@ def synthetic(
     return checked(
         FeatureSet("synthetic", draw(rows_per_class), draw(quarter), draw(quarter), names)
     )
-
-
-def _assemble(name: str, shards: list[Path]) -> FeatureSet:
-    parts: dict[str, list[Tensor]] = {}
-    metadata: dict[str, str] = {}
-    for shard in shards:
-        tensors, described = read_tensors(shard)
-        metadata |= described
-        for key, tensor in tensors.items():
-            parts.setdefault(key, []).append(tensor)
-    try:
-        joined = {key: torch.cat(tensors) for key, tensors in parts.items()}
-    except RuntimeError as error:
-        raise GeoBasinError(f"the shards of '{name}' differ in width: {error}") from error
-    splits = {split: _split(joined, split, name) for split in SPLITS}
-    train, val = splits["train"], splits["val"]
-    if train is None or val is None:
-        missing = "train" if train is None else "val"
-        raise GeoBasinError(
-            f"'{name}' has no {missing}.features and {missing}.labels; add the split"
-        )
-    classes = int(train.labels.max()) + 1 if len(train) else 0
-    names = _class_names(metadata, classes, name)
-    return checked(FeatureSet(name, train, val, splits["test"], names))
-
-
-def _split(tensors: Mapping[str, Tensor], split: str, name: str) -> Split | None:
-    features, labels = tensors.get(f"{split}.features"), tensors.get(f"{split}.labels")
-    if features is None and labels is None:
-        return None
-    if features is None or labels is None:
-        lacking = "features" if features is None else "labels"
-        raise GeoBasinError(f"'{name}' lacks {split}.{lacking}; features and labels go together")
-    if not features.is_floating_point():
-        raise GeoBasinError(f"'{name}': {split}.features is {features.dtype}; give floats")
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise GeoBasinError(f"'{name}': {split}.labels is {labels.dtype}; give integers")
-    return Split(features.float(), labels.long())
-
-
-def _class_names(metadata: Mapping[str, str], classes: int, name: str) -> tuple[str, ...]:
-    if "class_names" not in metadata:
-        return tuple(f"class {index}" for index in range(classes))
-    try:
-        names = json.loads(metadata["class_names"])
-    except ValueError as error:
-        raise GeoBasinError(
-            f"'{name}': class_names in the metadata is not JSON: {error}"
-        ) from error
-    if not isinstance(names, list) or not all(isinstance(entry, str) for entry in names):
-        raise GeoBasinError(f"'{name}': class_names in the metadata is not a list of strings")
-    if len(names) < classes:
-        raise GeoBasinError(f"'{name}' names {len(names)} classes, but train has {classes}")
-    return tuple(names)

@@ -1,9 +1,11 @@
 """Tensors on disk, as safetensors whose bytes follow from what is in them; nothing is pickled."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -28,7 +30,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(stored, temporary, metadata=dict(metadata))
+        try:
+            save_file(stored, temporary, metadata=dict(metadata))
+        except SafetensorError as error:
+            raise GeoBasinError(
+                f"cannot write {path}: {error}; free some space or choose another folder"
+            ) from error
         with temporary.open("r+b") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size))
@@ -40,7 +47,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file.
+    """Read a safetensors file; its tensors are memory-mapped, so that rows are read when used.
 
     Args:
         path: the file.
@@ -55,7 +62,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             return tensors, opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    # Damaged headers can name types and shapes that fail anywhere in the two libraries.
+    except Exception as error:
         raise GeoBasinError(
             f"cannot read {path} as safetensors: {error}; check the path, or write it again"
         ) from error
@@ -74,3 +82,21 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         GeoBasinError: no such file, or not safetensors.
     """
     return read_tensors(Path(path))[0]
+
+
+def content_digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """Digest tensors and words about them.
+
+    Args:
+        tensors: by name, of any shape and type, on the CPU.
+        text: the words.
+
+    Returns:
+        SHA-512 in hexadecimal of the words, then of each tensor's name, type, shape and bytes in
+        the order of the names.
+    """
+    digest = hashlib.sha512(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
