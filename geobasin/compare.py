@@ -9,6 +9,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -75,11 +76,11 @@ def write_comparison(
 
         tuned = run(config.tuning(), "tuning")
         rates = chosen_rates(tuned)
-        default = next(
+        default = [
             result
             for result in tuned
             if result.trial["arm"] == "nadamw" and result.trial["stage"]["lr"] == rates["nadamw"]
-        )
+        ]
         beta1 = chosen_beta1(run(config.beta_tuning(rates), "tuning beta1"), default)
         targets = _targets(config, run(config.calibration(rates), "targets"))
         results = run(config.trials(rates, beta1), "trials")
@@ -145,7 +146,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name in ("rates", "betas1"):
         add(f"--{name}", type=_numbers, default=getattr(default, name), metavar="X,X,...")
-    for name in ("steps", "tune_steps", "batch", "image_size", "seeds", "val_every", "val_images"):
+    whole = ("steps", "tune_steps", "tune_seeds", "batch", "image_size", "seeds")
+    for name in (*whole, "val_every", "val_images"):
         add(f"--{name.replace('_', '-')}", type=int, default=getattr(default, name))
     for name in ("weight_decay", "target_at"):
         add(f"--{name.replace('_', '-')}", type=float, default=getattr(default, name))
@@ -261,7 +263,13 @@ def _trainer(out: Path, device: torch.device, jobs: int) -> Iterator[Train]:
     def train(trials: Sequence[Trial]) -> Iterator[tuple[Trial, TrialResult]]:
         running = {pool.submit(run_trial, trial, out, device): trial for trial in trials}
         for future in as_completed(running):
-            yield running[future], future.result()
+            try:
+                yield running[future], future.result()
+            except BrokenProcessPool as error:
+                raise GeoBasinError(
+                    "a training process was killed, perhaps for lack of memory; the same command "
+                    "goes on, with fewer --jobs if need be"
+                ) from error
 
     try:
         yield train

@@ -1,8 +1,10 @@
 """What a comparison fixes before its own trials: rates, NAdamW's beta1, and the targets."""
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from geobasin.compare_protocol import CompareConfig
 from geobasin.compare_record import Judged, TrialResult
@@ -31,36 +33,47 @@ def chosen_rates(results: Sequence[TrialResult]) -> dict[str, float]:
         results: of :meth:`CompareConfig.tuning`.
 
     Returns:
-        By optimiser, the rate with the lowest validation loss at the end.
+        By optimiser, the rate with the lowest late validation loss, the mean of the seeds.
 
     Raises:
         GeoBasinError: an optimiser diverged at every rate.
     """
-    best: dict[str, TrialResult] = {}
-    for result in results:
-        name = result.trial["arm"]
-        if result.final < (best[name].final if name in best else math.inf):
-            best[name] = result
-    for result in results:
-        if result.trial["arm"] not in best:
-            raise GeoBasinError(
-                f"{result.trial['arm']} diverged at every rate; add lower ones to --rates"
-            )
-    return {name: result.trial["stage"]["lr"] for name, result in best.items()}
+    scores = _scores(results, lambda result: (result.trial["arm"], result.trial["stage"]["lr"]))
+    chosen: dict[str, float] = {}
+    for name in dict.fromkeys(name for name, _ in scores):
+        rates = {rate: score for (owner, rate), score in scores.items() if owner == name}
+        best = min(rates, key=rates.__getitem__)
+        if math.isinf(rates[best]):
+            raise GeoBasinError(f"{name} diverged at every rate; add lower ones to --rates")
+        chosen[name] = best
+    return chosen
 
 
-def chosen_beta1(results: Sequence[TrialResult], default: TrialResult) -> float | None:
+def chosen_beta1(results: Sequence[TrialResult], default: Sequence[TrialResult]) -> float | None:
     """Choose NAdamW's beta1.
 
     Args:
         results: of :meth:`CompareConfig.beta_tuning`.
-        default: NAdamW's tuning trial at the same rate with its default beta1.
+        default: NAdamW's tuning trials at the same rate with its default beta1.
 
     Returns:
-        The beta1 with the lowest validation loss; None where that is the default.
+        The beta1 with the lowest late validation loss, the mean of the seeds; None where that is
+        the default.
     """
-    best = min((default, *results), key=lambda result: result.final)
-    return None if best is default else float(best.trial["betas"][0])
+    scores = _scores((*default, *results), lambda result: (result.trial["betas"] or [None])[0])
+    best: float | None = min(scores, key=scores.__getitem__)
+    return best
+
+
+Key = TypeVar("Key")
+
+
+def _scores(results: Sequence[TrialResult], key: Callable[[TrialResult], Key]) -> dict[Key, float]:
+    """Mean of the late losses of the trials that share a key."""
+    groups: dict[Key, list[float]] = {}
+    for result in results:
+        groups.setdefault(key(result), []).append(result.late)
+    return {name: statistics.fmean(losses) for name, losses in groups.items()}
 
 
 def fixed_target(config: CompareConfig, results: Sequence[TrialResult]) -> Target:

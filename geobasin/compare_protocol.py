@@ -1,7 +1,8 @@
 """The protocol of a comparison: tune on one workload, fix a target, then train untouched ones.
 
-1. Every optimiser is tried at the same learning rates on the tuning workload, and keeps the one
-   with the lowest validation loss. NAdamW's beta1 is then tried as well, at its own rate.
+1. Every optimiser is tried at the same learning rates on the tuning workload, from the same seeds,
+   and keeps the one with the lowest validation loss (:attr:`TrialResult.late`, the mean of the
+   seeds). NAdamW's beta1 is then tried as well, at its own rate.
 2. On every other workload a calibration seed, which is used for nothing else, trains the standard
    optimisers. The best of their validation losses at ``target_at`` of the steps is the target, and
    its owner is the rival.
@@ -46,6 +47,7 @@ class CompareConfig:
         optimizers: besides the standard ones and DCLR, which always take part.
         steps: of every training, >= 1.
         tune_steps: of a training while tuning, >= 1.
+        tune_seeds: of every rate while tuning, >= 1; none of them is used again.
         batch: images in a step, >= 1.
         image_size: side in pixels, a multiple of 16 from 32 on.
         seeds: of every arm, >= 2; they are 0, 1, ...
@@ -66,6 +68,7 @@ class CompareConfig:
     optimizers: tuple[str, ...] = ("adam", "hgm", "adatam")
     steps: int = 240
     tune_steps: int = 120
+    tune_seeds: int = 2
     batch: int = 32
     image_size: int = 32
     seeds: int = 5
@@ -93,7 +96,7 @@ class CompareConfig:
                 )
         if self.seeds < 2:
             raise GeoBasinError(f"seeds must be at least 2 for an interval, not {self.seeds}")
-        for name in ("val_every", "val_images"):
+        for name in ("tune_seeds", "val_every", "val_images"):
             if getattr(self, name) < 1:
                 raise GeoBasinError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 < self.target_at <= 1:
@@ -108,6 +111,8 @@ class CompareConfig:
         # The stage's own rules hold for the rest.
         self._trial("adamw", self.tune_on, self.rates[0], 0, self.steps)
         self._trial("adamw", self.tune_on, self.rates[0], 0, self.tune_steps)
+        if not all(0 <= beta1 < 1 for beta1 in self.betas1):
+            raise GeoBasinError(f"betas1 must lie in [0, 1), not {self.betas1}")
 
     @property
     def contenders(self) -> tuple[str, ...]:
@@ -129,11 +134,12 @@ class CompareConfig:
         }
 
     def tuning(self) -> list[Trial]:
-        """The trials of the first search: every optimiser at every rate."""
+        """The trials of the first search: every optimiser at every rate, from every seed."""
         return [
-            self._trial(name, self.tune_on, rate, self._tuning_seed, self.tune_steps)
+            self._trial(name, self.tune_on, rate, seed, self.tune_steps)
             for name in self.contenders
             for rate in self.rates
+            for seed in self._tuning_seeds
         ]
 
     def beta_tuning(self, rates: Mapping[str, float]) -> list[Trial]:
@@ -143,12 +149,13 @@ class CompareConfig:
             rates: the chosen rate of every optimiser.
 
         Returns:
-            One trial for each beta1; 0.9 was tried before.
+            One trial for each beta1 and seed; 0.9 was tried before.
         """
-        base = self._trial(
-            "nadamw", self.tune_on, rates["nadamw"], self._tuning_seed, self.tune_steps
-        )
-        return [replace(base, betas=(beta1, _BETA2)) for beta1 in self.betas1]
+        base = [
+            self._trial("nadamw", self.tune_on, rates["nadamw"], seed, self.tune_steps)
+            for seed in self._tuning_seeds
+        ]
+        return [replace(t, betas=(beta1, _BETA2)) for beta1 in self.betas1 for t in base]
 
     def calibration(self, rates: Mapping[str, float]) -> list[Trial]:
         """The trials that fix the targets and record DCLR's gains.
@@ -190,8 +197,8 @@ class CompareConfig:
         return self.seeds
 
     @property
-    def _tuning_seed(self) -> int:
-        return self.seeds + 1
+    def _tuning_seeds(self) -> range:
+        return range(self.seeds + 1, self.seeds + 1 + self.tune_seeds)
 
     def _arm(
         self,
@@ -209,7 +216,7 @@ class CompareConfig:
         name = {AGAIN: "adamw", TUNED_BETA: "nadamw"}.get(arm, arm)
         trial = replace(self._trial(name, workload, rates[name], seed, self.steps), arm=arm)
         if arm == AGAIN:
-            return replace(trial, weights_seed=seed + self.seeds + 2)
+            return replace(trial, weights_seed=seed + self._tuning_seeds.stop)
         if arm == TUNED_BETA and beta1 is not None:
             return replace(trial, betas=(beta1, _BETA2))
         return trial

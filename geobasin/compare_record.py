@@ -1,6 +1,7 @@
 """What one training in a comparison of optimisers leaves behind."""
 
 import math
+import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,6 +52,17 @@ class TrialResult:
         """Validation loss after the last step in nat; infinite where the run broke off."""
         loss = None if self.stopped else self.judged[-1].loss
         return math.inf if loss is None else loss
+
+    @property
+    def late(self) -> float:
+        """Mean validation loss of the last quarter of the validations; infinite as :attr:`final`.
+
+        A learning rate is chosen by it, for the loss of one moment jumps from step to step.
+        """
+        losses = [judged.loss for judged in self.judged[-max(1, len(self.judged) // 4) :]]
+        known = [loss for loss in losses if loss is not None]
+        whole = self.stopped is None and losses and len(known) == len(losses)
+        return statistics.fmean(known) if whole else math.inf
 
     def steps_to(self, target: float) -> float:
         """Steps until the validation loss first reaches a target.

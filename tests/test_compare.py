@@ -26,6 +26,7 @@ TINY = CompareConfig(
     optimizers=(),
     steps=2,
     tune_steps=1,
+    tune_seeds=1,
     batch=2,
     seeds=2,
     rates=(1e-3,),
@@ -128,9 +129,19 @@ def test_the_best_rate_and_beta_are_chosen() -> None:
     assert chosen_rates(runs) == {"adamw": 2e-3, "dclr": 1e-3}
     with pytest.raises(GeoBasinError, match="sgd diverged at every rate"):
         chosen_rates([*runs, result([None], "sgd")])
-    default = result([1.0], "nadamw")
+    # Lucky once: the mean of the seeds decides.
+    lucky = [result([0.1], "adamw", 1e-3), result([4.0], "adamw", 2e-3)]
+    assert chosen_rates([*runs[:2], *lucky]) == {"adamw": 1e-3}
+    default = [result([1.0], "nadamw", betas=None)]
     assert chosen_beta1([result([1.1], betas=[0.8, 0.999])], default) is None
     assert chosen_beta1([result([0.9], betas=[0.8, 0.999])], default) == 0.8
+
+
+def test_the_late_loss_is_the_mean_of_the_last_quarter() -> None:
+    assert result([9.0, 9, 9, 9, 9, 9, 1, 3]).late == 2.0
+    assert result([9.0, 5.0]).late == 5.0
+    assert math.isinf(result([9.0, 9, 9, 9, 9, 9, None, 3]).late)
+    assert math.isinf(TrialResult({}, [None], [], stopped="the loss of step 1").late)
 
 
 def test_the_target_is_the_best_standard_loss_at_its_step() -> None:
@@ -144,8 +155,13 @@ def test_the_target_is_the_best_standard_loss_at_its_step() -> None:
 def test_every_optimiser_gets_the_same_budget_and_no_seed_is_used_twice() -> None:
     config = CompareConfig(workloads=("a", "b"), seeds=3)
     tuning = config.tuning()
-    tried = {name: [t.stage.lr for t in tuning if t.arm == name] for name in config.contenders}
-    assert {tuple(rates) for rates in tried.values()} == {config.rates}
+    tried = {
+        name: [(t.stage.lr, t.stage.seed) for t in tuning if t.arm == name]
+        for name in config.contenders
+    }
+    assert {tuple(sorted(pairs)) for pairs in tried.values()} == {
+        tuple((rate, seed) for rate in config.rates for seed in (4, 5))
+    }
     rates = dict.fromkeys(config.contenders, 1e-3)
     calibration, trials = config.calibration(rates), config.trials(rates, 0.8)
     seeds = [{trial.stage.seed for trial in part} for part in (tuning, calibration, trials)]
@@ -178,6 +194,8 @@ def test_every_optimiser_gets_the_same_budget_and_no_seed_is_used_twice() -> Non
         ({"rates": (0.0,)}, "rates"),
         ({"image_size": 33}, "image_size"),
         ({"tune_steps": 0}, "steps must be at least 1"),
+        ({"tune_seeds": 0}, "tune_seeds must be at least 1"),
+        ({"betas1": (1.0,)}, "betas1"),
     ],
 )
 def test_bad_settings_are_refused(setting: dict[str, Any], word: str) -> None:
