@@ -1,6 +1,8 @@
 # make book   the executed book in _build/html
+# make pdf    the same as _build/latex/geobasin.pdf, where a TeX is installed
 # make test   the tests
-# Both set up .venv from requirements.lock first; only python3 and make are needed.
+# make benchmark   what is timed in benchmarks/
+# All set up .venv from requirements.lock first; only python3 and make are needed.
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,16 +20,43 @@ LOCK := requirements.lock
 INDEX :=
 endif
 
-.PHONY: book test notebooks lab lock clean
+.PHONY: book pdf tex test faults benchmark notebooks lab lock clean
 .DELETE_ON_ERROR:
 
 book: $(READY)
 	$(BIN)/jupyter-book build . --all -W --keep-going
 	@echo "open file://$(CURDIR)/_build/html/index.html"
 
-# The tests' tensors are small: a second thread makes them wait more than it helps.
+# The builder forgets that TeX has failed, hence the look for the file.
+pdf: tex $(READY)
+	rm -f _build/latex/geobasin.pdf
+	$(BIN)/jupyter-book build . --all -W --keep-going --builder pdflatex
+	@test -f _build/latex/geobasin.pdf
+	@echo "open file://$(CURDIR)/_build/latex/geobasin.pdf"
+
+tex:
+	@for program in latexmk xelatex xindy; do \
+	  command -v $$program >/dev/null || { \
+	    echo "error: make pdf needs $$program, which is not installed; on Debian: apt-get install latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended tex-gyre fonts-freefont-otf xindy" >&2; \
+	    exit 2; \
+	  }; \
+	done
+
+# The tests' tensors are small: a second thread makes them wait more than it helps, a second process
+# does not. A file's tests stay together, for they share what is dear to make.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+# The long fault campaign, about ten minutes; it writes and seals the table that the book shows. The
+# test that compares the two comes with the next "make test".
+faults: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults --write-faults \
+	  --ignore tests/faults/test_fault_table.py
+
+# What steps cost next to the formula written out plainly; wants a machine with nothing else to do.
+benchmark: $(READY)
+	$(BIN)/python -m pytest benchmarks/bench_*.py --results benchmarks/results.json
+	$(BIN)/python benchmarks/table.py
 
 # The .ipynb twins of the chapters, which a test holds equal to what this writes.
 notebooks: $(READY)

@@ -1,13 +1,12 @@
 """A step of DCLR on ViT-Tiny next to torch's foreach AdamW, taken in turns; telemetry is off."""
 
-import statistics
-import time
 from collections.abc import Callable
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import nn
+from turns import take_turns
 
 from geobasin.dclr import DCLR
 
@@ -39,39 +38,19 @@ def vit_tiny(device: torch.device) -> list[nn.Parameter]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_optimizer_step(
-    benchmark: BenchmarkFixture,
-    device: torch.device,
-    record_ratios: dict[str, list[float]],
-    method: str,
+    benchmark: BenchmarkFixture, device: torch.device, record, method: str
 ) -> None:
     """The optimiser's step alone; every round is one step of each, on parameters of its own."""
     reference = torch.optim.AdamW(vit_tiny(device), lr=1e-4, foreach=True)
     optimizer = METHODS[method](vit_tiny(device))
-    seconds: list[float] = []
-
-    def settle() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    def step() -> None:
-        optimizer.step()
-        settle()
-
-    def step_of_the_reference() -> None:
-        settle()
-        began = time.perf_counter()
-        reference.step()
-        settle()
-        seconds.append(time.perf_counter() - began)
-
-    # Four steps are one turn of refresh=4.
-    for _ in range(4):
-        step_of_the_reference()
-        step()
-    seconds.clear()
     benchmark.group = "optimiser's step, ViT-Tiny"
-    benchmark.pedantic(step, setup=step_of_the_reference, rounds=PAIRS)
-    record_ratios[method] = [
-        ours / theirs for ours, theirs in zip(benchmark.stats.stats.data, seconds, strict=True)
-    ]
-    benchmark.extra_info["median ratio to foreach AdamW"] = statistics.median(record_ratios[method])
+    # Four steps are one turn of refresh=4.
+    turns = take_turns(
+        benchmark, optimizer.step, {"foreach AdamW": reference.step}, device, PAIRS, warmup=4
+    )
+    record(
+        "optimiser's step",
+        method=method,
+        seconds=turns.seconds(),
+        times_quicker=turns.times_quicker_than("foreach AdamW"),
+    )

@@ -1,21 +1,24 @@
-"""Options of the benchmarks, and the ratios at the end of a run."""
+"""Options of the benchmarks, and what they found: on the screen and, if wanted, in a file."""
 
-import statistics
-from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-REFERENCE = "reference"
+from geobasin.files import write_json
+from geobasin.machine import hardware, versions
 
-# Seconds of the quickest step, by what is computed and by how.
-_quickest: dict[str, dict[str, float]] = defaultdict(dict)
-# Of each method: its seconds over those of foreach AdamW, pair by pair.
-_ratios: dict[str, list[float]] = {}
+Record = Callable[..., None]
+
+_found: list[dict[str, Any]] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default="cpu", help="where the steps run: cpu, cuda, ...")
+    parser.addoption("--results", type=Path, metavar="FILE", help="write what was found as JSON")
 
 
 @pytest.fixture
@@ -24,41 +27,39 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 @pytest.fixture
-def record_quickest() -> dict[str, dict[str, float]]:
-    return _quickest
+def record() -> Record:
+    """Keeps one result: what was measured, and numbers by name."""
+
+    def keep(kind: str, **values: Any) -> None:
+        _found.append({"kind": kind, **_short(values)})
+
+    return keep
 
 
-@pytest.fixture
-def record_ratios() -> dict[str, list[float]]:
-    return _ratios
+def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _short(part) for name, part in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how long a step takes next to the reference's, both of this very run."""
-    _summarise_pairs(terminalreporter)
-    rows = [
-        (work, method, seconds, times[REFERENCE])
-        for work, times in _quickest.items()
-        if REFERENCE in times
-        for method, seconds in times.items()
-    ]
-    if not rows:
+    if not _found:
         return
-    threads = torch.get_num_threads()
-    terminalreporter.section(f"a step next to the reference, {threads} CPU thread(s)")
-    for work, method, seconds, reference in rows:
-        terminalreporter.write_line(
-            f"{work:<28}{method:<12}{1000 * seconds:10.2f} ms{seconds / reference:8.2f} x"
-        )
+    terminalreporter.section(f"what was found, {torch.get_num_threads()} CPU thread(s)")
+    for result in _found:
+        terminalreporter.write_line(", ".join(f"{name} {value}" for name, value in result.items()))
 
 
-def _summarise_pairs(terminalreporter: pytest.TerminalReporter) -> None:
-    if not _ratios:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    path = session.config.getoption("--results")
+    # Half of the results would look like all of them.
+    if path is None or exitstatus != 0:
         return
-    threads = torch.get_num_threads()
-    terminalreporter.section(f"a step next to foreach AdamW's, in turns, {threads} CPU thread(s)")
-    for method, ratios in _ratios.items():
-        low, middle, high = statistics.quantiles(ratios)
-        terminalreporter.write_line(
-            f"{method:<28}{middle:8.2f} x   (half of {len(ratios)} pairs: {low:.2f} to {high:.2f})"
-        )
+    place = torch.device(session.config.getoption("--device"))
+    document = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": hardware(place),
+        "versions": versions(),
+        "results": _found,
+    }
+    write_json(path, document)

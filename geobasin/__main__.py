@@ -1,9 +1,8 @@
-"""The command line: train, probe, ladder, extract, stage4, compare, seal, verify."""
+"""The command line: train, probe, ladder, export, extract, stage4, compare, seal, verify."""
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from geobasin.command_line import OneLineParser
@@ -24,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = OneLineParser(prog="python -m geobasin", description=_DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if any("\ud800" <= letter <= "\udfff" for word in words for letter in word):
+        parser.error("a path or a name is not UTF-8; rename it")
     for name, (help_text, add) in _COMMANDS.items():
         command = commands.add_parser(name, help=help_text, description=help_text)
         # Only the command that is meant loads what it needs; torch and timm take seconds.
@@ -36,106 +37,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GeoBasinError as error:
         print(f"geobasin {options.command}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        # What no module foresaw, such as a name too long for the file system.
+        line = " ".join(str(error).split())
+        print(f"geobasin {options.command}: {line}; check the paths", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"geobasin {options.command}: interrupted", file=sys.stderr)
         return 130
 
 
-def _scales(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a list like 384,512") from error
-
-
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    from geobasin.config import TrainConfig
+    from geobasin import train_command
 
-    default = TrainConfig()
-    parser.add_argument(
-        "--features", required=True, help="digits, synthetic, a feature file or a folder of shards"
-    )
-    parser.add_argument("--simplices", choices=("rigid", "free"), default=default.simplices)
-    parser.add_argument("--scales", type=_scales, default=default.scales, metavar="384,512")
-    parser.add_argument(
-        "--components",
-        type=lambda text: tuple(text.split(",")),
-        default=default.components,
-        metavar="feature,cantor,crystal",
-    )
-    parser.add_argument("--schedule", choices=("cosine", "constant"), default=default.schedule)
-    parser.add_argument("--optimizer", choices=("adamw", "dclr"), default=default.optimizer)
-    for name in ("k", "levels", "epochs", "batch", "seed"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(default, name))
-    for field in fields(default):
-        if isinstance(getattr(default, field.name), float):
-            parser.add_argument(
-                f"--{field.name.replace('_', '-')}",
-                type=float,
-                default=getattr(default, field.name),
-            )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR")
-    parser.add_argument("--push-to", metavar="OWNER/NAME", help="upload the run to a model hub")
-    parser.add_argument(
-        "--push-every", type=int, metavar="N", help="and every N epochs on the way there"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    parser.set_defaults(run=_train)
+    def run(options: argparse.Namespace) -> int:
+        train_command.run(options)
+        return 0
 
-
-def _train(options: argparse.Namespace) -> int:
-    from geobasin.config import TrainConfig
-    from geobasin.features import load_features
-    from geobasin.report import finish_run, push_periodically, push_run
-    from geobasin.runs import train_run
-
-    config = TrainConfig(
-        **{field.name: getattr(options, field.name) for field in fields(TrainConfig)}
-    )
-    if options.push_every is not None and options.push_to is None:
-        raise GeoBasinError("--push-every needs --push-to OWNER/NAME")
-    periodically = (
-        None
-        if options.push_every is None
-        else push_periodically(options.push_to, options.push_every)
-    )
-    features = load_features(options.features)
-    try:
-        folder = train_run(
-            features,
-            config,
-            out=options.out,
-            source=options.features,
-            device=options.device,
-            resume=options.resume,
-            progress=True,
-            on_epoch=periodically,
-        )
-    except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on", file=sys.stderr)
-        raise
-    run = finish_run(folder)
-    print(f"validation accuracy {run.metadata['val_accuracy']:.4f}", file=sys.stderr)
-    if "test_accuracy" in run.metadata:
-        print(f"test accuracy {run.metadata['test_accuracy']:.4f}", file=sys.stderr)
-    if options.push_to is not None:
-        print(f"pushed: {push_run(folder, options.push_to)}", file=sys.stderr)
-    print(folder)
-    return 0
+    train_command.add_arguments(parser)
+    parser.set_defaults(run=run)
 
 
 def _add_probe(parser: argparse.ArgumentParser) -> None:
+    from geobasin.feature_options import add_feature_options
+
     parser.add_argument("folder", type=Path, metavar="RUN_DIR", help="as train prints it")
-    parser.add_argument("--features", help="in place of those the run names")
+    add_feature_options(parser, required=False)
     parser.set_defaults(run=_probe)
 
 
 def _probe(options: argparse.Namespace) -> int:
     from geobasin import probe
     from geobasin.collapse import collapse_table
+    from geobasin.columns import Columns
     from geobasin.confusion import neighbour_confusion
-    from geobasin.features import load_features
+    from geobasin.feature_options import read_features
     from geobasin.report import finish_run
     from geobasin.seal import require_verified
 
@@ -152,7 +88,8 @@ def _probe(options: argparse.Namespace) -> int:
         ),
     }
     source = options.features or run.config["features"]["source"]
-    features = load_features(source)
+    recorded = Columns.from_record(run.config["features"])
+    features = read_features(options, source, None if options.features else recorded)
     if features.digest() != run.config["features"]["sha512"]:
         print(f"'{source}' is not what the run was trained on", file=sys.stderr)
     reported = features.test or features.val
@@ -172,7 +109,9 @@ def _probe(options: argparse.Namespace) -> int:
 
 
 def _add_ladder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--features", required=True, help="as for train")
+    from geobasin.feature_options import add_feature_options
+
+    add_feature_options(parser)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument(
         "--method", action="append", metavar="NAME", help="only this one; may be given repeatedly"
@@ -184,7 +123,7 @@ def _add_ladder(parser: argparse.ArgumentParser) -> None:
 
 def _ladder(options: argparse.Namespace) -> int:
     from geobasin.config import TrainConfig
-    from geobasin.features import load_features
+    from geobasin.feature_options import read_features
     from geobasin.ladder import contenders
     from geobasin.ladder_folder import write_ladder
 
@@ -195,7 +134,7 @@ def _ladder(options: argparse.Namespace) -> int:
         raise GeoBasinError(f"no method '{unknown[0]}'; there are: {'; '.join(methods)}")
     try:
         result = write_ladder(
-            load_features(options.features),
+            read_features(options),
             options.out,
             seeds=options.seeds,
             device=options.device,
@@ -221,11 +160,24 @@ def _add_extract(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="RUN_DIR", help="as train prints it")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.pt2")
+    parser.set_defaults(run=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from geobasin.export import export_run
+
+    print(export_run(options.folder, options.out))
+    return 0
+
+
 def _add_stage4(parser: argparse.ArgumentParser) -> None:
     from geobasin import stage4
 
     def run(options: argparse.Namespace) -> int:
-        print(stage4.run(options))
+        stage4.run(options)
         return 0
 
     stage4.add_arguments(parser)
@@ -275,6 +227,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "train": ("train GeoFractalDavid on frozen features", _add_train),
     "probe": ("tables and figures of what a run has learned", _add_probe),
     "ladder": ("compare GeoFractalDavid with simple rivals and its ablations", _add_ladder),
+    "export": ("a run's model as a .pt2 file that runs without this library", _add_export),
     "extract": ("features of an image folder from a frozen timm encoder", _add_extract),
     "stage4": ("train ViT-Tiny with DCLR (RFT) or Adam (BASE) under telemetry", _add_stage4),
     "compare": ("compare optimisers on ViT-Tiny by a fixed protocol", _add_compare),

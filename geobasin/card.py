@@ -126,6 +126,15 @@ def _data(run: Mapping[str, Any] | None) -> list[str]:
         "## Data",
         f"{rows} rows; SHA-512 of features and labels `{data['sha512'][:16]}...` (in full in "
         "`train_config.json`).",
+        *_shared(data),
+    ]
+
+
+def _shared(data: Mapping[str, Any]) -> list[str]:
+    found = {name: count for name, count in data.get("shared_rows", {}).items() if count}
+    return [
+        f"{count:,} of the {name} rows have the features of a training row, value for value."
+        for name, count in found.items()
     ]
 
 

@@ -8,37 +8,35 @@ from torch import Tensor
 
 from geobasin.errors import GeoBasinError
 from geobasin.files import canonical_json
-from geobasin.tensors import read_tensors, save_tensors
+from geobasin.optimizer_state import pack_optimizer, unpack_optimizer
+from geobasin.tensors import content_digest, read_tensors, save_tensors
 from geobasin.train import EpochRecord, Training
 
 
 def save_checkpoint(training: Training, path: Path) -> None:
-    """Write weights, optimiser, schedule and history, atomically.
+    """Write weights, optimiser, schedule and history, and their digest, atomically.
 
     The order of the rows is drawn from the seed and the epoch, so no random state is needed.
 
     Args:
         training: between two epochs.
         path: the file.
+
+    Raises:
+        GeoBasinError: the file system refuses the write; the older checkpoint is left as it was.
     """
-    optimizer = training.optimizer.state_dict()
-    tensors = {f"model.{name}": value for name, value in training.model.state_dict().items()}
-    scalars: dict[str, Any] = {}
-    for index, state in optimizer["state"].items():
-        for name, value in state.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{name}"] = value
-            else:
-                scalars[f"{index}.{name}"] = value
+    tensors, rest = pack_optimizer(training.optimizer)
+    tensors |= {f"model.{name}": value for name, value in training.model.state_dict().items()}
+    tensors = {name: value.detach().cpu() for name, value in tensors.items()}
     schedule = training.schedule.state_dict()
     document = {
         "config": training.config.as_dict(),
-        "groups": optimizer["param_groups"],
-        "scalars": scalars,
+        "optimizer": rest,
         "schedule": {key: value for key, value in schedule.items() if key != "lr_lambdas"},
         "history": [record.as_dict() for record in training.history],
     }
-    save_tensors(path, tensors, {"training": canonical_json(document)})
+    text = canonical_json(document)
+    save_tensors(path, tensors, {"training": text, "sha512": content_digest(tensors, text)})
 
 
 def load_checkpoint(training: Training, path: Path) -> None:
@@ -49,13 +47,24 @@ def load_checkpoint(training: Training, path: Path) -> None:
         path: what :func:`save_checkpoint` wrote.
 
     Raises:
-        GeoBasinError: unreadable, or of another run.
+        GeoBasinError: unreadable, altered since it was written, or of another run.
     """
     tensors, metadata = read_tensors(path)
+    text = metadata.get("training", "")
+    if metadata.get("sha512") != content_digest(tensors, text):
+        raise GeoBasinError(f"{path} is not as it was written; start a new run")
     try:
-        document = json.loads(metadata["training"])
-    except (KeyError, ValueError) as error:
-        raise GeoBasinError(f"cannot resume from {path}: {error}; start a new run") from error
+        _restore(training, tensors, json.loads(text), path)
+    except GeoBasinError:
+        raise
+    # Torch tells of tensors that do not fit in many ways.
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise GeoBasinError(f"cannot resume from {path}: {error!r}; start a new run") from error
+
+
+def _restore(
+    training: Training, tensors: dict[str, Tensor], document: dict[str, Any], path: Path
+) -> None:
     if document["config"] != training.config.as_dict():
         raise GeoBasinError(f"{path} belongs to a run with other settings; start a new run")
     model = {
@@ -64,15 +73,7 @@ def load_checkpoint(training: Training, path: Path) -> None:
         if name.startswith("model.")
     }
     training.model.load_state_dict(model)
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, field = name.split(".", 2)
-            state.setdefault(int(index), {})[field] = value
-    for name, value in document["scalars"].items():
-        index, field = name.split(".", 1)
-        state.setdefault(int(index), {})[field] = value
-    training.optimizer.load_state_dict({"state": state, "param_groups": document["groups"]})
+    unpack_optimizer(training.optimizer, tensors, document["optimizer"])
     lambdas = training.schedule.state_dict()["lr_lambdas"]
     training.schedule.load_state_dict(document["schedule"] | {"lr_lambdas": lambdas})
     training.history[:] = [EpochRecord.from_dict(record) for record in document["history"]]

@@ -12,6 +12,10 @@ from geobasin.head import COMPONENTS, Simplices
 from geobasin.loss import BasinLoss
 from geobasin.model import GeoFractalDavid
 
+Precision = Literal["float32", "bfloat16"]
+# Sizes from here on are slips of the hand, and torch fails on them in many ways.
+_LARGEST = 2**31
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -41,6 +45,11 @@ class TrainConfig:
         separation_weight: weight of the separation term.
         discretisation_weight: weight of the discretisation term.
         seed: of the initial weights and the order of the rows.
+        precision: of the products with matrices in a training step; sums, the Cantor line, the
+            loss and the weights stay in float32, and so does the evaluation. ``"bfloat16"`` pays
+            on a GPU.
+        compile: let ``torch.compile`` join the operations of a step. It takes a minute or so at
+            the start, and pays on a GPU with a C++ compiler at hand.
     """
 
     simplices: Simplices = "rigid"
@@ -66,17 +75,35 @@ class TrainConfig:
     separation_weight: float = 0.3
     discretisation_weight: float = 0.0
     seed: int = 0
+    precision: Precision = "float32"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch"):
-            if getattr(self, name) < 1:
-                raise GeoBasinError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not (self.lr > 0 and math.isfinite(self.lr)):
+            if not 1 <= getattr(self, name) < _LARGEST:
+                raise GeoBasinError(f"{name} must lie in [1, 2^31), not {getattr(self, name)}")
+        for scale in self.scales:
+            if not 1 <= scale < _LARGEST:
+                raise GeoBasinError(f"a scale must lie in [1, 2^31), not {scale}")
+        if self.k < 1:
+            raise GeoBasinError(f"k must be at least 1, not {self.k}")
+        if not 0 <= self.seed < 2**32:
+            raise GeoBasinError(f"seed must lie in [0, 2^32), not {self.seed}")
+        for name, value in asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise GeoBasinError(f"{name} must be a finite number, not {value}")
+        if self.lr <= 0:
             raise GeoBasinError(f"lr must be above 0, not {self.lr}")
+        if not 0 <= self.warmup <= 1:
+            raise GeoBasinError(f"warmup is a share of the steps, in [0, 1], not {self.warmup}")
         if self.schedule not in ("cosine", "constant"):
             raise GeoBasinError(f"schedule must be 'cosine' or 'constant', not '{self.schedule}'")
         if self.optimizer not in ("adamw", "dclr"):
             raise GeoBasinError(f"optimizer must be 'adamw' or 'dclr', not '{self.optimizer}'")
+        if self.precision not in ("float32", "bfloat16"):
+            raise GeoBasinError(
+                f"precision must be 'float32' or 'bfloat16', not '{self.precision}'"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON can hold them."""

@@ -49,6 +49,8 @@ class GeoBasinClassifier(ClassifierMixin, BaseEstimator):
         coherence_weight: weight of the coherence term.
         separation_weight: weight of the separation term.
         discretisation_weight: weight of the discretisation term.
+        precision: of the products with matrices, ``"float32"`` or ``"bfloat16"``.
+        compile: let ``torch.compile`` join the operations of a step.
         random_state: seed, generator or None for another result each time.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
 
@@ -83,6 +85,8 @@ class GeoBasinClassifier(ClassifierMixin, BaseEstimator):
         coherence_weight: float = 1.0,
         separation_weight: float = 0.3,
         discretisation_weight: float = 0.0,
+        precision: Literal["float32", "bfloat16"] = "float32",
+        compile: bool = False,
         random_state: int | np.random.RandomState | None = None,
         device: str = "cpu",
     ) -> None:
@@ -108,6 +112,8 @@ class GeoBasinClassifier(ClassifierMixin, BaseEstimator):
         self.coherence_weight = coherence_weight
         self.separation_weight = separation_weight
         self.discretisation_weight = discretisation_weight
+        self.precision = precision
+        self.compile = compile
         self.random_state = random_state
         self.device = device
 

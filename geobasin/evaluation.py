@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
+from geobasin.distributed import Group
 from geobasin.feature_set import Split
 from geobasin.model import GeoFractalDavid
 
-# Bounds the memory of one pass; [rows, C, k + 1] distances are the largest thing in it.
+# Bounds the memory of one pass; compatibilities at every scale, [S, rows, C], lead in it.
 _ROWS = 4096
 
 
@@ -25,27 +26,27 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: GeoFractalDavid, split: Split) -> Evaluation:
+def evaluate(model: GeoFractalDavid, split: Split, group: Group | None = None) -> Evaluation:
     """Accuracy of a model on one split, fused and per scale.
+
+    The processes of a group share the rows, each row going to one of them, and add up what they
+    have counted; all must call it.
 
     Args:
         model: on the split's device; put into evaluation mode.
         split: rows with labels.
+        group: the processes that evaluate together.
 
     Returns:
         Fractions of the rows whose largest logit is their label's.
     """
     model.eval()
-    fused = torch.zeros((), device=split.labels.device)
-    by_scale = torch.zeros(len(model.scales), device=split.labels.device)
-    for features, labels in zip(
-        split.features.split(_ROWS), split.labels.split(_ROWS), strict=True
-    ):
-        scores = model.score(features)
-        fused += (scores.logits.argmax(-1) == labels).sum()
-        by_scale += (scores.scale_logits.argmax(-1) == labels).sum(-1)
-    shares = (by_scale / len(split)).tolist()
-    return Evaluation(
-        accuracy=float(fused) / len(split),
-        scale_accuracy=dict(zip(model.scales, shares, strict=True)),
-    )
+    group = group or Group()
+    right = torch.zeros(1 + len(model.scales), dtype=torch.int64, device=split.labels.device)
+    for features, labels in split.chunks(_ROWS):
+        own = labels[group.rank :: group.size]
+        scores = model.score(features[group.rank :: group.size])
+        right[0] += (scores.logits.argmax(-1) == own).sum()
+        right[1:] += (scores.scale_logits.argmax(-1) == own).sum(-1)
+    fused, *by_scale = (count / len(split) for count in group.sums(right.tolist()))
+    return Evaluation(fused, dict(zip(model.scales, by_scale, strict=True)))

@@ -10,6 +10,8 @@ from typing import Any
 
 from geobasin.errors import GeoBasinError
 
+_PARTIAL = ".part"
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -27,7 +29,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(_PARTIAL, f".{path.name}.", path.parent)
         os.close(handle)
     except OSError as error:
         raise GeoBasinError(
@@ -47,6 +49,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def clear_partial(folder: Path) -> None:
+    """Remove what a killed process left of its atomic writes.
+
+    Args:
+        folder: whose temporary files nobody is writing any more; those below it are left.
+
+    Raises:
+        GeoBasinError: the file system refuses.
+    """
+    try:
+        for leftover in folder.glob(f".*{_PARTIAL}"):
+            leftover.unlink()
+    except OSError as error:
+        raise GeoBasinError(f"cannot clear {folder}: {error.strerror}; check its rights") from error
 
 
 def write_text(path: Path, text: str) -> None:

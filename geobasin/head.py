@@ -5,18 +5,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from geobasin.compatibility import compatibility
+from geobasin.contraction import contract
 from geobasin.errors import GeoBasinError
-from geobasin.simplex import (
-    SimplexScores,
-    orthonormal_frame,
-    regular_simplex,
-    rigid_vertices,
-    score_free,
-    score_rigid,
-    unit_directions,
-)
+from geobasin.nearest import Products, distance, free_products, rigid_products
+from geobasin.simplex import orthonormal_frame, regular_simplex, rigid_vertices, unit_directions
 
 Simplices = Literal["rigid", "free"]
 COMPONENTS = ("feature", "cantor", "crystal")
@@ -83,13 +77,20 @@ class GeometricHead(nn.Module):
 
     def project(self, features: Tensor) -> Tensor:
         """Project features [B, D] to points z on the unit sphere, [B, s]."""
-        return F.normalize(self.projection(features), dim=-1)
+        expand, _, norm, linear = self.projection
+        assert isinstance(norm, nn.LayerNorm)
+        assert isinstance(linear, nn.Linear)
+        return contract(expand(features), norm, linear)
 
     def vertices(self) -> Tensor:
         """All class simplices, [C, k + 1, s]."""
         if self.simplices == "rigid":
             return rigid_vertices(self.centroids, self.log_radii.exp(), self.frame)
         return self.class_prototypes
+
+    def class_centroids(self) -> Tensor:
+        """Centroids of all class simplices, [C, s]."""
+        return self.centroids if self.simplices == "rigid" else self.class_prototypes.mean(1)
 
     @torch.no_grad()
     def place_centroids(self, centroids: Tensor) -> None:
@@ -101,7 +102,7 @@ class GeometricHead(nn.Module):
         if self.simplices == "rigid":
             self.centroids.copy_(centroids)
         else:
-            self.class_prototypes.add_((centroids - self.class_prototypes.mean(1)).unsqueeze(1))
+            self.class_prototypes.add_((centroids - self.class_centroids()).unsqueeze(1))
 
     def components(self, z: Tensor, cantor_values: Tensor) -> Tensor:
         """The three scores of every class.
@@ -114,9 +115,10 @@ class GeometricHead(nn.Module):
             feature ``cos(z, centroid_c)``, cantor ``-(kappa - p_c)^2`` and crystal
             ``-min_j |z - v_cj|``, [3, B, C].
         """
-        scores = self._score(z)
+        products = self._products(z)
+        cosine = products.centroid / products.norm.clamp_min(1e-12)
         coherence = -((cantor_values.unsqueeze(1) - self.cantor_prototypes) ** 2)
-        return torch.stack([scores.cosine, coherence, -scores.distance])
+        return torch.stack([cosine, coherence, -distance(products.squared)])
 
     def forward(self, features: Tensor, cantor_values: Tensor) -> Tensor:
         """Compatibility of features with every class: the softmax-weighted sum of the components.
@@ -128,14 +130,16 @@ class GeometricHead(nn.Module):
         Returns:
             Compatibilities, [B, C].
         """
-        components = self.components(self.project(features), cantor_values)
-        return torch.einsum("i,ibc->bc", self.component_weights(), components)
+        products = self._products(self.project(features))
+        weights = self.component_weights()
+        return compatibility(products, cantor_values, self.cantor_prototypes, weights)
 
     def component_weights(self) -> Tensor:
         """Weights of feature, cantor and crystal, [3], at least 0 and summing to 1."""
         return torch.softmax(self.geo_weights.masked_fill(self.unused, -torch.inf), dim=0)
 
-    def _score(self, z: Tensor) -> SimplexScores:
+    def _products(self, z: Tensor) -> Products:
         if self.simplices == "rigid":
-            return score_rigid(z, self.centroids, self.log_radii.exp(), self.frame, self.corners)
-        return score_free(z, self.class_prototypes)
+            radii = self.log_radii.exp()
+            return rigid_products(z, self.centroids, radii, self.frame, self.corners)
+        return free_products(z, self.class_prototypes)

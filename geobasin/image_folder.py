@@ -1,5 +1,6 @@
 """A folder of labelled images, ``<split>/<class>/<image>``, listed and decoded."""
 
+import hashlib
 import importlib
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
     Attributes:
         class_names: in the order of the labels.
         labels: ``[N]`` int64.
+        paths: the N files.
 
     Raises:
         GeoBasinError: no such folder, no class in it, or a class without an image.
@@ -33,11 +35,11 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, data_dir: Path, split: str, image_size: int) -> None:
         paths, self.labels, self.class_names = list_images(data_dir, split)
-        self._paths = paths
+        self.paths = paths
         self._image_size = image_size
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Decode one image.
@@ -51,7 +53,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         Raises:
             GeoBasinError: the file cannot be read.
         """
-        image = read_image(self._paths[index])
+        image = read_image(self.paths[index])
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         # Cutting before scaling keeps a strip one pixel wide from growing to gigabytes; Pillow's
@@ -94,6 +96,33 @@ def list_images(data_dir: Path, split: str) -> tuple[list[Path], Tensor, tuple[s
         if count == 0:
             raise GeoBasinError(f"class {folder / name} holds no image; add some or remove it")
     return [Path(path) for path, _ in listing.samples], labels, tuple(listing.classes)
+
+
+def listing_digest(data_dir: Path, paths: list[Path]) -> str:
+    """Digest which files there are, without reading them.
+
+    Args:
+        data_dir: the folder that they lie in.
+        paths: of the files, in order.
+
+    Returns:
+        SHA-512 in hexadecimal of a line for each file, its path below the folder and its size.
+
+    Raises:
+        GeoBasinError: a file is not there any more.
+    """
+    digest = hashlib.sha512()
+    for path in paths:
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise GeoBasinError(
+                f"cannot read image {path}: {error.strerror}; remove or replace it"
+            ) from error
+        digest.update(
+            f"{path.relative_to(data_dir).as_posix()} {size}\n".encode("utf-8", "replace")
+        )
+    return digest.hexdigest()
 
 
 def check_classes(data_dir: Path, class_names: dict[str, tuple[str, ...]]) -> None:

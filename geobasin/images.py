@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from geobasin.errors import GeoBasinError
 from geobasin.fractals import FractalImages
-from geobasin.image_folder import FolderImages, check_classes
+from geobasin.image_folder import FolderImages, check_classes, listing_digest
 
 SMALLEST = 16
 FRACTAL_CLASSES = 10
@@ -75,12 +75,15 @@ class ImageSets:
         val: the same for validation.
         class_names: in the order of the labels, C of them.
         source: where the images come from: ``"fractal"`` or the folder's name.
+        listing_sha512: SHA-512 of the files' paths and sizes, in hexadecimal; None for images that
+            are made and not read.
     """
 
     train: CachedImages
     val: CachedImages
     class_names: tuple[str, ...]
     source: str
+    listing_sha512: str | None = None
 
 
 def load_images(data_dir: Path | None, image_size: int, seed: int) -> ImageSets:
@@ -120,6 +123,7 @@ def load_images(data_dir: Path | None, image_size: int, seed: int) -> ImageSets:
         val=CachedImages(val, val.labels),
         class_names=train.class_names,
         source=data_dir.resolve().name,
+        listing_sha512=listing_digest(data_dir, [*train.paths, *val.paths]),
     )
 
 

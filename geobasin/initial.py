@@ -4,13 +4,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geobasin.head import GeometricHead
 from geobasin.model import GeoFractalDavid
 
 # tanh of a normal variable with this deviation is closest to uniform on (-1, 1).
 _SPREAD = 0.9
 _SHRINKAGE = 0.05
 # Covariances of a few hundred features are known well enough from this many rows.
-_MOST_ROWS = 100_000
+MOST_ROWS = 100_000
+# Bounds the memory of one pass through a projection.
+_ROWS = 8192
 
 
 @torch.no_grad()
@@ -28,21 +31,24 @@ def initialise(model: GeoFractalDavid, features: Tensor, labels: Tensor) -> None
         features: training features, [N, D].
         labels: [N] int64 in [0, C), on the same device.
     """
-    rows = min(len(features), _MOST_ROWS)
+    rows = min(len(features), MOST_ROWS)
     directions = F.normalize(features[:rows], dim=-1)
     labels = labels[:rows]
     seen = torch.bincount(labels, minlength=model.num_classes) > 0
+    centre = directions.mean(0)
+    centred = directions - centre
+    covariance = centred.T @ centred / max(rows - 1, 1)
     for scale in model.scales:
         head = model.head(scale)
         first = head.projection[0]
         assert isinstance(first, nn.Linear)
-        outputs = directions @ first.weight.T
-        deviation = outputs.std(0).clamp_min(1e-6)
+        # Deviations of W x follow from the covariance of x, for any number of rows.
+        variance = ((first.weight @ covariance) * first.weight).sum(1)
+        deviation = variance.clamp_min(0).sqrt().clamp_min(1e-6)
         first.weight /= deviation.unsqueeze(1)
-        first.bias.copy_(-outputs.mean(0) / deviation)
-        means = _class_means(head.project(directions), labels, model.num_classes)
-        centroids = F.normalize(means, dim=-1)
-        head.place_centroids(torch.where(seen.unsqueeze(1), centroids, head.vertices().mean(1)))
+        first.bias.copy_(-(first.weight @ centre))
+        centroids = F.normalize(_projected_means(head, directions, labels), dim=-1)
+        head.place_centroids(torch.where(seen.unsqueeze(1), centroids, head.class_centroids()))
     _start_on_the_line(model, directions, labels, seen)
 
 
@@ -61,6 +67,15 @@ def _start_on_the_line(
     order = torch.where(seen, means, torch.inf).argsort().argsort()
     for scale_ in model.scales:
         model.head(scale_).cantor_prototypes.copy_((order + 0.5) / model.num_classes)
+
+
+def _projected_means(head: GeometricHead, directions: Tensor, labels: Tensor) -> Tensor:
+    """Mean of each class's projected features, a few rows at a time, [C, s]."""
+    classes = len(head.cantor_prototypes)
+    sums = torch.zeros_like(head.class_centroids())
+    for rows, own in zip(directions.split(_ROWS), labels.split(_ROWS), strict=True):
+        sums.index_add_(0, own, head.project(rows))
+    return sums / torch.bincount(labels, minlength=classes).clamp_min(1).unsqueeze(1)
 
 
 def first_discriminant(features: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -14,7 +14,7 @@ from geobasin.config import TrainConfig
 from geobasin.contest import Method, Outcome, reported
 from geobasin.errors import GeoBasinError
 from geobasin.feature_set import FeatureSet
-from geobasin.files import canonical_json, read_json, write_json
+from geobasin.files import canonical_json, clear_partial, read_json, write_json
 from geobasin.ladder import SEEDS, LadderResult, checked_names, contenders, ladder
 from geobasin.machine import hardware, pick_device, versions
 from geobasin.seal import MANIFEST, require_verified, seal
@@ -23,6 +23,7 @@ from geobasin.tensors import read_tensors, save_tensors
 CONFIG = "config.json"
 RESULT = "ladder.json"
 _LABELS = "labels.safetensors"
+_METHODS = "methods"
 
 
 def write_ladder(
@@ -101,8 +102,10 @@ def read_ladder(folder: Path) -> LadderResult:
     try:
         outcomes = tuple(_load(_file(folder, name)) for name in config["methods"])
         return LadderResult(outcomes, labels["labels"].numpy(), metadata["split"], config["seeds"])
-    except (KeyError, TypeError) as error:
-        raise GeoBasinError(f"{folder} is not a ladder's folder: {error} is missing") from error
+    except (LookupError, TypeError, AttributeError) as error:
+        raise GeoBasinError(
+            f"{folder} is not a ladder's folder: {error!r}; name another"
+        ) from error
 
 
 def _describe(
@@ -126,6 +129,9 @@ def _describe(
 def _claim(out: Path, described: dict[str, Any]) -> None:
     """Make the folder this ladder's, or refuse it where it is another's."""
     if not (out / CONFIG).exists():
+        if out.is_dir() and all(path.name.startswith(f".{CONFIG}.") for path in out.iterdir()):
+            # A ladder that was killed before its first file was there.
+            clear_partial(out)
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise GeoBasinError(f"{out} holds other files; name a new folder")
         write_json(out / CONFIG, described)
@@ -136,6 +142,8 @@ def _claim(out: Path, described: dict[str, Any]) -> None:
     other = _first_difference(read_json(out / CONFIG), described)
     if other is not None:
         raise GeoBasinError(f"{out} holds a ladder with other {other}; name a new folder")
+    for folder in (out, out / _METHODS):
+        clear_partial(folder)
 
 
 def _first_difference(stored: Any, described: dict[str, Any]) -> str | None:
@@ -152,7 +160,7 @@ def _first_difference(stored: Any, described: dict[str, Any]) -> str | None:
 
 
 def _file(out: Path, name: str) -> Path:
-    return out / "methods" / (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + ".safetensors")
+    return out / _METHODS / (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + ".safetensors")
 
 
 def _save(path: Path, outcome: Outcome, classes: int) -> None:
@@ -170,5 +178,7 @@ def _load(path: Path) -> Outcome:
         predictions = tensors["predictions"].numpy().astype(np.int64)
         candidates = tuple(record.pop("candidates"))
         return Outcome(predictions=predictions, candidates=candidates, **record)
-    except (KeyError, TypeError, ValueError) as error:
-        raise GeoBasinError(f"{path} is not a method's file: {error}; remove it") from error
+    except GeoBasinError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise GeoBasinError(f"{path} is not a method's file: {error!r}; remove it") from error

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from geobasin.cross_entropy import cross_entropy
 from geobasin.errors import GeoBasinError
 from geobasin.model import BasinScores
 
@@ -83,10 +83,7 @@ class BasinLoss(nn.Module):
             All terms, each a scalar.
         """
         contrastive = self._cross_entropy(scores.logits, labels)
-        scales, rows, classes = scores.scale_logits.shape
-        scale_contrastive = self._cross_entropy(
-            scores.scale_logits.reshape(scales * rows, classes), labels.repeat(scales)
-        )
+        scale_contrastive = self._cross_entropy(scores.scale_logits, labels)
         own_prototypes = scores.cantor_prototypes[:, labels]
         coherence = (scores.cantor_values - own_prototypes).square().mean()
         separation = separation_shortfall(scores.cantor_prototypes)
@@ -103,9 +100,7 @@ class BasinLoss(nn.Module):
         )
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(
-            logits / self.temperature, labels, label_smoothing=self.label_smoothing
-        )
+        return cross_entropy(logits, labels, self.temperature, self.label_smoothing)
 
 
 def separation_shortfall(prototypes: Tensor) -> Tensor:

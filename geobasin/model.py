@@ -130,16 +130,23 @@ class GeoFractalDavid(nn.Module, HubModel):
             GeoBasinError: the features are not [B, D].
         """
         features = self._directions(features)
-        places = self.cantor_stairs.place(features, positions)
-        cantor_values = self.cantor_stairs.staircase(places)
+        # Autocast is for the products with matrices. A place on the line in bfloat16 would have
+        # 256 steps for all the classes, and the sum over the scales is small beside the rest.
+        full_precision = torch.autocast(features.device.type, enabled=False)
+        with full_precision:
+            places = self.cantor_stairs.place(features, positions)
+            cantor_values = self.cantor_stairs.staircase(places)
+            digits = self.cantor_stairs.digit_distribution(places)
         heads = [self.head(scale) for scale in self.scales]
         scale_logits = torch.stack([head(features, cantor_values) for head in heads])
         fusion = torch.softmax(self.fusion_weights, dim=0)
+        with full_precision:
+            logits = torch.einsum("s,sbc->bc", fusion, scale_logits)
         return BasinScores(
-            logits=torch.einsum("s,sbc->bc", fusion, scale_logits),
+            logits=logits,
             scale_logits=scale_logits,
             cantor_values=cantor_values,
-            digits=self.cantor_stairs.digit_distribution(places),
+            digits=digits,
             cantor_prototypes=torch.stack([head.cantor_prototypes for head in heads]),
         )
 

@@ -8,9 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from geobasin.errors import GeoBasinError
-
-# Inside the root, so that a point on a vertex still has a finite gradient.
-_ROOT_FLOOR = 1e-8
+from geobasin.nearest import Products, distance, free_products, rigid_products
 
 
 class SimplexScores(NamedTuple):
@@ -141,13 +139,11 @@ def rigid_vertices(centroids: Tensor, radii: Tensor, frame: Tensor) -> Tensor:
         Vertices, [C, k + 1, s].
     """
     corners = regular_simplex(frame.shape[1], frame.dtype).to(frame.device) @ frame.T
-    return centroids.unsqueeze(1) + radii.view(-1, 1, 1) * corners
+    return torch.addcmul(centroids.unsqueeze(1), radii.view(-1, 1, 1), corners)
 
 
 def score_free(z: Tensor, vertices: Tensor) -> SimplexScores:
-    """Scores against simplices whose vertices are all free, from one matrix product.
-
-    ``z . centroid`` is the mean of ``z . v_j``, and ``|z - v|^2 = |z|^2 - 2 z.v + |v|^2``.
+    """Scores against simplices whose vertices are all free.
 
     Args:
         z: points, [B, s], of length 1.
@@ -156,19 +152,13 @@ def score_free(z: Tensor, vertices: Tensor) -> SimplexScores:
     Returns:
         Cosines and nearest distances, [B, C] each.
     """
-    products = (z @ vertices.flatten(0, 1).T).unflatten(1, vertices.shape[:2])
-    cosine = products.mean(-1) / vertices.mean(1).norm(dim=-1).clamp_min(1e-12)
-    squared = 1 + (vertices.square().sum(-1) - 2 * products).amin(-1)
-    return SimplexScores(cosine, _root(squared))
+    return _scores(free_products(z, vertices))
 
 
 def score_rigid(
     z: Tensor, centroids: Tensor, radii: Tensor, frame: Tensor, corners: Tensor
 ) -> SimplexScores:
     """Scores against rigid simplices, without ever making their vertices.
-
-    ``|z - v_cj|^2 = |z - mu_c|^2 + r_c^2 - 2 r_c (zU - mu_c U).x_j``, so that ``z mu^T`` and
-    ``zU`` give all distances: C (s + k) multiplications a point in place of C (k + 1) s.
 
     Args:
         z: points, [B, s], of length 1.
@@ -180,14 +170,9 @@ def score_rigid(
     Returns:
         Cosines and nearest distances, [B, C] each.
     """
-    products = z @ centroids.T
-    squared_norms = centroids.square().sum(-1)
-    directions = corners @ frame.T
-    along_z, along_centroids = z @ directions.T, centroids @ directions.T
-    reach = (along_z.unsqueeze(1) - along_centroids).amax(-1)
-    squared = 1 + squared_norms - 2 * products + radii.square() - 2 * radii * reach
-    return SimplexScores(products / squared_norms.sqrt().clamp_min(1e-12), _root(squared))
+    return _scores(rigid_products(z, centroids, radii, frame, corners))
 
 
-def _root(squared: Tensor) -> Tensor:
-    return (squared.clamp_min(0) + _ROOT_FLOOR).sqrt()
+def _scores(products: Products) -> SimplexScores:
+    cosine = products.centroid / products.norm.clamp_min(1e-12)
+    return SimplexScores(cosine, distance(products.squared))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from geobasin.command_line import OneLineParser
 from geobasin.distributed import Group, process_group
 from geobasin.energy import EnergyMeter
 from geobasin.energy_sources import Unavailable
@@ -53,6 +54,8 @@ __all__ = [
     "run",
     "run_stage",
 ]
+
+_MOST_WORKERS = 1024
 
 
 def run_stage(
@@ -98,6 +101,8 @@ def run_stage(
             loss that is not finite. In the last case what was logged is kept, summed up and sealed;
             where an image or a write fails after the first step, ``resume`` goes on.
     """
+    if not 0 <= workers <= _MOST_WORKERS:
+        raise GeoBasinError(f"workers must lie in [0, {_MOST_WORKERS}], not {workers}")
     group = group or Group()
     group.share(config.batch)
     device = device or group.device()
@@ -196,7 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         0; 2 after one line on stderr about what its reader can fix; 130 after Ctrl-C.
     """
-    parser = argparse.ArgumentParser(prog="python -m geobasin.stage4", description=__doc__)
+    parser = OneLineParser(prog="python -m geobasin.stage4", description=__doc__)
     add_arguments(parser)
     try:
         run(parser.parse_args(argv))

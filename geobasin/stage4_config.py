@@ -12,6 +12,7 @@ from geobasin.optimizers import NAMES
 PATCH = 16
 MODES = {"RFT": "dclr", "BASE": "adam"}
 SCHEDULES = ("constant", "cosine")
+_LARGEST_BATCH = 2**20
 CHECKPOINT_EVERY = 100
 
 
@@ -68,6 +69,8 @@ class StageConfig:
         for name in ("steps", "batch", "telemetry_every", "refresh"):
             if getattr(self, name) < 1:
                 raise GeoBasinError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.batch > _LARGEST_BATCH:
+            raise GeoBasinError(f"batch must be at most {_LARGEST_BATCH}, not {self.batch}")
         for name in ("warmup", "val_every", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise GeoBasinError(f"{name} must be 0 or more, not {getattr(self, name)}")

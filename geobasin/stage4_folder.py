@@ -202,6 +202,7 @@ def describe(
             "classes": len(sets.class_names),
             "train": len(sets.train),
             "val": len(sets.val),
+            "listing_sha512": sets.listing_sha512,
         },
         "model": {"name": NAME, "parameters": sum(p.numel() for p in model.parameters())},
         "precision": "bfloat16 autocast" if has_bfloat16(device) else "float32",

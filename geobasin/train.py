@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,59 +12,20 @@ from tqdm import tqdm
 
 from geobasin.config import TrainConfig
 from geobasin.dclr import DCLR
-from geobasin.evaluation import Evaluation, evaluate
+from geobasin.distributed import Group
+from geobasin.epoch_record import EpochRecord
+from geobasin.errors import GeoBasinError
+from geobasin.evaluation import evaluate
 from geobasin.feature_set import FeatureSet
-from geobasin.initial import initialise
+from geobasin.initial import MOST_ROWS, initialise
 from geobasin.loss import BasinLoss, BasinTerms
-from geobasin.machine import pick_device
 from geobasin.model import GeoFractalDavid
+from geobasin.objective import Objective
 
+__all__ = ["EpochRecord", "Training", "build_optimizer", "fit", "parameter_groups", "rate_factor"]
 
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch left behind.
-
-    Attributes:
-        epoch: counted from 1.
-        terms: mean of every term of the loss over the epoch's rows.
-        val: evaluation on the validation rows.
-        alpha: the staircase's middle height.
-        geometric_weights: ``{scale: {feature, cantor, crystal}}``.
-        lr: rate of the heads at the last step.
-        seconds: duration, evaluation included.
-    """
-
-    epoch: int
-    terms: dict[str, float]
-    val: Evaluation
-    alpha: float
-    geometric_weights: dict[int, dict[str, float]]
-    lr: float
-    seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """The record as JSON can hold it, scales as strings."""
-        return {
-            **asdict(self),
-            "val": {
-                "accuracy": self.val.accuracy,
-                "scale_accuracy": _named(self.val.scale_accuracy),
-            },
-            "geometric_weights": _named(self.geometric_weights),
-        }
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> "EpochRecord":
-        """The record that :meth:`as_dict` gave."""
-        val = record["val"]
-        scale_accuracy = {int(scale): share for scale, share in val["scale_accuracy"].items()}
-        weights = {int(scale): parts for scale, parts in record["geometric_weights"].items()}
-        evaluation = Evaluation(val["accuracy"], scale_accuracy)
-        return cls(**(record | {"val": evaluation, "geometric_weights": weights}))
-
-
-def _named(by_scale: dict[int, Any]) -> dict[str, Any]:
-    return {str(scale): value for scale, value in by_scale.items()}
+# Devices on which torch's AdamW takes a whole step in one pass over the weights.
+_FUSED = ("cpu", "cuda")
 
 
 def parameter_groups(model: GeoFractalDavid, config: TrainConfig) -> list[dict[str, Any]]:
@@ -94,6 +55,23 @@ def parameter_groups(model: GeoFractalDavid, config: TrainConfig) -> list[dict[s
     ]
 
 
+def build_optimizer(model: GeoFractalDavid, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW or DCLR over :func:`parameter_groups`.
+
+    Args:
+        model: on the device where it will be trained.
+        config: the settings.
+
+    Returns:
+        The optimiser, AdamW in its fused form where torch has one.
+    """
+    groups = parameter_groups(model, config)
+    if config.optimizer == "dclr":
+        return DCLR(groups, lr=config.lr)
+    fused = model.fusion_weights.device.type in _FUSED
+    return torch.optim.AdamW(groups, lr=config.lr, fused=fused)
+
+
 @dataclass
 class Training:
     """A training run in memory: what it needs to go on, epoch by epoch.
@@ -105,6 +83,9 @@ class Training:
         loss: the loss.
         optimizer: AdamW or DCLR over :func:`parameter_groups`.
         schedule: rate of each step.
+        objective: model and loss as the steps call them: compiled, or joined with those of other
+            processes, where that is wanted.
+        group: the processes that train together.
         history: a record for every finished epoch.
     """
 
@@ -114,11 +95,17 @@ class Training:
     loss: BasinLoss
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LambdaLR
+    objective: Callable[[Tensor, Tensor], BasinTerms]
+    group: Group = field(default_factory=Group)
     history: list[EpochRecord] = field(default_factory=list)
 
     @classmethod
     def start(
-        cls, features: FeatureSet, config: TrainConfig, device: str | torch.device = "cpu"
+        cls,
+        features: FeatureSet,
+        config: TrainConfig,
+        device: str | torch.device = "cpu",
+        group: Group | None = None,
     ) -> "Training":
         """Build the model, initialise it from the training rows and set the optimiser up.
 
@@ -126,6 +113,7 @@ class Training:
             features: to learn from.
             config: the settings.
             device: where features and model live.
+            group: the processes that train together, each with its share of every batch.
 
         Returns:
             A run before its first step.
@@ -133,17 +121,21 @@ class Training:
         Raises:
             GeoBasinError: no such device here, or a setting outside its range.
         """
-        place = pick_device(device)
+        group = group or Group()
+        place = group.device(device)
         features = features.to(place)
         model = config.build_model(features).to(place)
-        initialise(model, features.train.features, features.train.labels)
-        kind = DCLR if config.optimizer == "dclr" else torch.optim.AdamW
-        optimizer = kind(parameter_groups(model, config), lr=config.lr)
+        initialise(model, *features.train.sample(MOST_ROWS))
+        optimizer = build_optimizer(model, config)
         steps = config.epochs * math.ceil(len(features.train) / config.batch)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: rate_factor(step, steps, config)
         )
-        return cls(features, config, model, config.build_loss(), optimizer, schedule)
+        loss = config.build_loss()
+        objective = group.wrap(Objective(model, loss, config.precision))
+        if config.compile:
+            objective.compile()
+        return cls(features, config, model, loss, optimizer, schedule, objective, group)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -158,13 +150,16 @@ class Training:
 
         Returns:
             The epoch's record, which the history holds as well.
+
+        Raises:
+            GeoBasinError: a loss or a weight that is not finite; the step is named.
         """
         started = time.perf_counter()
         terms = self.train_epoch(on_step)
         record = EpochRecord(
             epoch=len(self.history) + 1,
             terms=terms,
-            val=evaluate(self.model, self.features.val),
+            val=evaluate(self.model, self.features.val, self.group),
             alpha=self.model.cantor_stairs.alpha.item(),
             geometric_weights=self.model.get_geometric_weights(),
             lr=float(self.optimizer.param_groups[0]["lr"]),
@@ -181,19 +176,26 @@ class Training:
 
         Returns:
             Mean of every term of the loss over the rows.
+
+        Raises:
+            GeoBasinError: a loss or a weight that is not finite; the step is named.
         """
         epoch = self.schedule.last_epoch // self.steps_per_epoch + 1
         train = self.features.train
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(train), generator=generator).to(train.labels.device)
         self.model.train()
         sums = torch.zeros(len(BasinTerms._fields), device=train.labels.device)
-        for rows in order.split(self.config.batch):
-            terms = self._step(train.features[rows], train.labels[rows])
-            sums += torch.stack([term.detach() for term in terms]) * len(rows)
+        losses: list[Tensor] = []
+        for features, labels in train.batches(self.config.batch, generator):
+            terms, rows = self._step(features, labels)
+            values = torch.stack([term.detach() for term in terms])
+            sums += values * rows
+            losses.append(values[0])
             if on_step is not None:
                 on_step()
-        means = (sums / len(train)).tolist()
+        with self.group.together():
+            self._require_finite(torch.stack(losses), epoch)
+        means = [total / len(train) for total in self.group.sums(sums.tolist())]
         return dict(zip(BasinTerms._fields, means, strict=True))
 
     def remaining(self, progress: bool = False) -> Iterator[EpochRecord]:
@@ -217,15 +219,38 @@ class Training:
                 bar.set_postfix(loss=record.terms["total"], val=record.val.accuracy)
                 yield record
 
-    def _step(self, features: Tensor, labels: Tensor) -> BasinTerms:
-        terms: BasinTerms = self.loss(self.model.score(features), labels)
+    def _require_finite(self, losses: Tensor, epoch: int) -> None:
+        # Read once an epoch: reading every step's loss would make a GPU wait at every step.
+        begun = (epoch - 1) * self.steps_per_epoch
+        for step, loss in enumerate(losses.tolist(), start=begun + 1):
+            if not math.isfinite(loss):
+                raise GeoBasinError(f"the loss is {loss} at step {step} (epoch {epoch}); lower lr")
+        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
+            raise GeoBasinError(f"weights are not finite after epoch {epoch}; lower lr")
+
+    def _step(self, features: Tensor, labels: Tensor) -> tuple[BasinTerms, int]:
+        """One step on a batch, of which this process takes its share.
+
+        Args:
+            features: of the joined batch, [B, D].
+            labels: [B].
+
+        Returns:
+            The terms of this process's share, and its rows.
+        """
+        rank, size = self.group.rank, self.group.size
+        rows = len(labels[rank::size])
+        # A process without a row of its own takes one for nothing: all must take part.
+        own = slice(rank, None, size) if rows else slice(0, 1)
+        terms = self.objective(features[own], labels[own])
         self.optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()
+        # The group averages gradients over processes; what counts is the mean over rows.
+        (terms.total * (rows * size / len(labels))).backward()
         if self.config.gradient_clip > 0:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         self.optimizer.step()
         self.schedule.step()
-        return terms
+        return terms, rows
 
 
 def fit(

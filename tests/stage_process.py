@@ -13,6 +13,7 @@ from typing import Any
 
 import timm
 import torch
+from process_server import SERVER
 
 from geobasin import stage4, stage4_model
 from geobasin.__main__ import main
@@ -20,9 +21,6 @@ from geobasin.distributed import process_group
 from geobasin.errors import GeoBasinError
 
 Hook = Callable[[int, str], None]
-
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["geobasin.__main__", "geobasin.stage4", "timm"])
 
 
 def little_vit(image_size: int, num_classes: int, seed: int) -> torch.nn.Module:

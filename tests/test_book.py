@@ -1,5 +1,6 @@
 """The book's machinery, on a small book made of the real configuration and chapter 1."""
 
+import base64
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
 sys.path.insert(0, str(BOOK / "_ext"))
 
+from figure_files import moved  # noqa: E402
 from own_origin import mathjax_folder  # noqa: E402
 from page_repairs import repaired  # noqa: E402
 from run_time import told  # noqa: E402
+from style_rules import Names, needed  # noqa: E402
 
 CHAPTERS = [
     Path(chapter["file"]).name
@@ -28,6 +32,22 @@ CHAPTERS = [
     for chapter in part["chapters"]
 ]
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
+
+# The final style of every element of a page, and of what style sheets add before and after it.
+LOOKS = """async (folder) => {
+  await Promise.allSettled(document.getAnimations().map(({ finished }) => finished));
+  const looks = [];
+  for (const element of document.querySelectorAll("body *")) {
+    for (const part of [null, "::before", "::after"]) {
+      const style = getComputedStyle(element, part);
+      if (part && ["none", "normal"].includes(style.content)) continue;
+      const names = [...style].filter((name) => !name.startsWith("--")).sort();
+      const values = names.map((name) => `${name}: ${style.getPropertyValue(name)}`).join("; ");
+      looks.push(`${element.outerHTML.slice(0, 60)} ${part} ${values}`.replaceAll(folder, ""));
+    }
+  }
+  return looks;
+}"""
 
 NOTEBOOK = """---
 jupytext:
@@ -150,8 +170,125 @@ def test_without_javascript_the_still_drawing_stands_in(site: Path, browse: Any)
 
 
 def test_mathjax_is_loaded_where_there_are_formulas(site: Path) -> None:
-    assert "tex-chtml.js" in (site / "book" / "cantor.html").read_text(encoding="utf-8")
-    assert "tex-chtml.js" not in (site / "search.html").read_text(encoding="utf-8")
+    assert "mathjax/startup.js" in (site / "book" / "cantor.html").read_text(encoding="utf-8")
+    assert "mathjax/" not in (site / "search.html").read_text(encoding="utf-8")
+
+
+def test_formulas_are_there_for_screen_readers_and_keyboards(site: Path, browse: Any) -> None:
+    address = (site / "book" / "cantor.html").as_uri()
+    with browse(address, own=site.as_uri(), width=390) as visit:
+        formulas = visit.page.locator("mjx-container")
+        assert formulas.locator("mjx-assistive-mml math").count() == formulas.count() > 10
+        # A tab stop for each formula that has to be scrolled, and for no other.
+        shown = visit.page.locator("mjx-container[display]")
+        assert visit.page.locator("mjx-container:not([display])[tabindex]").count() == 0
+        wide = "(found) => found.map((one) => one.scrollWidth > one.clientWidth)"
+        stops = "(found) => found.map((one) => one.tabIndex === 0)"
+        assert shown.evaluate_all(stops) == shown.evaluate_all(wide)
+        assert any(shown.evaluate_all(wide))
+        before = visit.page.evaluate("scrollX")
+        formula = visit.page.locator("mjx-container[tabindex='0']").first
+        formula.focus()
+        formula.press("ArrowRight")
+        visit.page.wait_for_function("(one) => one.scrollLeft > 0", arg=formula.element_handle())
+        assert visit.page.evaluate("scrollX") == before
+
+
+def test_drawings_leave_the_page_as_they_are() -> None:
+    drawing = '<svg viewBox="0 0 360 237.6">é</svg>'.encode()
+    data = base64.b64encode(drawing).decode()
+    page = f'<p><img class="for-dark" alt="a &gt; b" src="data:image/svg+xml;base64,{data}"></p>'
+    drawings: dict[str, bytes] = {}
+    lighter = moved(page, "../_images", drawings)
+    ((name, kept),) = drawings.items()
+    assert kept == drawing
+    assert lighter == (
+        f'<p><img class="for-dark" alt="a &gt; b" src="../_images/{name}" loading="lazy" '
+        'width="360" height="238"></p>'
+    )
+    assert moved(lighter, "../_images", drawings) == lighter
+
+
+@pytest.mark.parametrize(("mode", "other"), [("light", "dark"), ("dark", "light")])
+def test_a_page_fetches_the_drawings_of_its_mode_alone(
+    site: Path, browse: Any, serve: Callable[[Path], str], mode: str, other: str
+) -> None:
+    address = serve(site)
+    with browse(f"{address}/book/cantor.html", own=address, mode=mode) as visit:
+        plate = visit.page.locator(".geobasin-plate:visible").last
+        plate.scroll_into_view_if_needed()
+        shown = plate.locator(f".for-{mode}")
+        shown.evaluate("(image) => image.decode()")
+        asked = visit.page.evaluate("performance.getEntriesByType('resource').map((e) => e.name)")
+        source = "(image) => image.src"
+        assert shown.evaluate(source) in asked
+        hidden = visit.page.locator(f".for-{other}").evaluate_all("(all) => all.map((i) => i.src)")
+        assert hidden
+        assert not set(hidden) & set(asked)
+
+
+@pytest.mark.parametrize(
+    ("sheet", "left"),
+    [
+        (".a{color:red}", ".a{color:red}"),
+        (".b{color:red}", ""),
+        ("p,.b,.a .b,ul > .a:hover{x:y}", "p,ul > .a:hover{x:y}"),
+        (".a:not(.b){x:y}", ".a:not(.b){x:y}"),
+        (".a:is(.b,p){x:y}", ".a:is(.b,p){x:y}"),
+        (".tip-left{x:y}.tap{x:y}", ".tip-left{x:y}"),
+        ("@media print{.b{x:y}.a{x:y}}", "@media print{.a{x:y}}"),
+        ("@media print{.b{x:y}}", ""),
+        ("@font-face{src:url(b.woff)}", "@font-face{src:url(b.woff)}"),
+        (r".w-1\/2{x:y}", r".w-1\/2{x:y}"),
+        ("/*! licence */.b{x:y}/* talk */", "/*! licence */"),
+    ],
+)
+def test_rules_that_nothing_can_use_are_left_out(sheet: str, left: str) -> None:
+    names = Names(['<p class="a w-1/2">'], ['show("tip-" + side)'])
+    assert needed(sheet, names) == left
+
+
+@pytest.mark.parametrize(("width", "mode"), [(390, "dark"), (1280, "light")])
+def test_a_page_looks_the_same_with_the_whole_style_sheets(
+    site: Path, browse: Any, tmp_path: Path, width: int, mode: str
+) -> None:
+    whole = shutil.copytree(site, tmp_path / "whole", ignore=shutil.ignore_patterns("mathjax"))
+    theme = Path(find_spec("pydata_sphinx_theme").origin).parent
+    book_theme = Path(find_spec("sphinx_book_theme").origin).parent
+    for package in (theme, book_theme):
+        for sheet in package.rglob("static/styles/*.css"):
+            copy = whole / "_static" / "styles" / sheet.name
+            assert sheet.stat().st_size >= copy.stat().st_size
+            shutil.copy(sheet, copy)
+    looks = []
+    for folder in (site, whole):
+        address = (folder / "book" / "status.html").as_uri()
+        with browse(address, own=folder.as_uri(), width=width, mode=mode) as visit:
+            visit.page.evaluate("document.getElementById('pst-search-dialog').showModal()")
+            looks.append(visit.page.evaluate(LOOKS, folder.as_uri()))
+    assert len(looks[0]) > 300
+    assert looks[0] == looks[1]
+
+
+def test_only_the_search_page_loads_the_index(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        page = path.read_text(encoding="utf-8")
+        assert ("searchindex.js" in page) == (path.name == "search.html"), path
+
+
+def test_without_a_tex_make_pdf_says_what_to_install(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [shutil.which("make"), "pdf"],
+        cwd=ROOT,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1
+    assert "latexmk" in said[0]
 
 
 def test_only_the_needed_part_of_mathjax_is_copied(site: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestCentroid
 from torch import Tensor, nn
+from torch.nn import functional
 
 from geobasin import collapse
 from geobasin.errors import GeoBasinError
@@ -29,7 +30,7 @@ def transparent(classes: int, width: int, centroids: Tensor) -> GeoFractalDavid:
     """A model of one scale whose z is the feature itself, scored by its centroids alone."""
     model = GeoFractalDavid(width, classes, k=1, scales=(width,), components=("feature",))
     head = model.head(width)
-    head.projection = nn.Sequential(nn.Identity())
+    head.project = functional.normalize
     head.place_centroids(centroids.float())
     return model.eval()
 

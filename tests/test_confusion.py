@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import PoissonRegressor
 from sklearn.metrics import confusion_matrix
-from torch import nn
+from torch.nn import functional
 
 from geobasin.confusion import confusion_counts, independent_errors, neighbour_confusion
 from geobasin.feature_set import Split
@@ -19,7 +19,7 @@ def model(places: list[float]) -> GeoFractalDavid:
     count = len(places)
     built = GeoFractalDavid(count, count, k=1, scales=(count,), components=("feature",))
     head = built.head(count)
-    head.projection = nn.Sequential(nn.Identity())
+    head.project = functional.normalize
     with torch.no_grad():
         head.place_centroids(torch.eye(count))
         head.cantor_prototypes.copy_(torch.tensor(places))

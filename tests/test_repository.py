@@ -18,7 +18,8 @@ LIBRARY = sorted((ROOT / "geobasin").rglob("*.py"))
 # Lower rooms first; a module may import only from its own line and those above it.
 ROOMS = (
     ("errors", "command_line", "files", "machine", "published", "distributed"),
-    ("tensors", "cantor", "simplex", "nearest", "compatibility", "contraction", "cross_entropy", "seal"),
+    ("nearest", "compatibility", "contraction", "cross_entropy"),
+    ("tensors", "cantor", "simplex", "seal"),
     ("dclr", "dclr_update", "dclr_reference", "orbital"),
     ("dclr_trace", "dclr_ablations"),
     ("energy", "energy_sources", "energy_nvml", "step_record", "telemetry", "split", "survey"),
@@ -28,15 +29,15 @@ ROOMS = (
     ("encoder", "extraction", "extract", "feature_options"),
     ("loss", "initial", "evaluation", "contest", "baselines", "rival_heads"),
     ("rival_optimizers", "optimizers", "optimizer_state"),
-    ("convert", "config", "train", "checkpoint", "rivals"),
-    ("runs", "estimator", "ladder", "ladder_folder"),
+    ("convert", "config", "epoch_record", "objective", "train", "checkpoint", "rivals"),
+    ("event_log", "runs", "export", "estimator", "ladder", "ladder_folder"),
     ("probe", "collapse", "confusion", "claims", "rerun"),
     ("stage4_config", "stage4_model", "stage4_data", "stage4_checkpoint", "stage4_progress"),
     ("stage4_trainer", "stage4_loop", "stage4_folder", "stage4"),
     ("workloads", "compare_record", "compare_trial", "compare_protocol"),
     ("compare_choice", "compare_result", "compare_table", "stage_claims"),
     ("figures", "widgets"),
-    ("report", "compare"),
+    ("report", "compare", "train_command"),
     ("__init__", "__main__"),
 )
 

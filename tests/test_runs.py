@@ -1,6 +1,7 @@
 """Run folders: the published layout, weights that load, and a resume that changes nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ def test_interrupted_and_resumed_is_uninterrupted(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "_log", interrupt)
+        patch.setattr(runs, "log_epoch", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train_run(features, CONFIG, tmp_path, source="synthetic")
     assert logged == [1, 2]
@@ -133,8 +134,31 @@ def test_weights_carry_their_settings(folder: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_run(features: FeatureSet, tmp_path: Path) -> None:
     config = TrainConfig(k=2, scales=(4,), epochs=3, batch=16, lr=1e30, gradient_clip=0.0)
-    with pytest.raises(GeoBasinError, match="the loss is"):
+    with pytest.raises(GeoBasinError, match=r"the loss is .* at step 2 \(epoch 1\)"):
         train_run(features, config, tmp_path, source="synthetic")
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/escaped", "a\nb", "n" * 300])
+def test_no_name_of_features_leads_elsewhere(
+    features: FeatureSet, name: str, tmp_path: Path
+) -> None:
+    config = TrainConfig(k=2, scales=(4,), epochs=1, batch=200, levels=1)
+    named = replace(features, name=name)
+    folder = train_run(named, config, tmp_path / "deep" / "out", source="memory")
+    assert folder.parent == tmp_path / "deep" / "out" / "weights" / "GeoFractalDavid-Basin-k2"
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+
+
+def test_a_finished_run_that_lacks_its_seal_is_gone_on_with(
+    features: FeatureSet, tmp_path: Path
+) -> None:
+    whole = train_run(features, CONFIG, tmp_path, source="synthetic")
+    before = {path: path.read_bytes() for path in whole.iterdir()}
+    assert train_run(features, CONFIG, tmp_path, source="synthetic", resume=True) == whole
+    assert {path: path.read_bytes() for path in whole.iterdir()} == before
+    finish_run(whole)
+    with pytest.raises(GeoBasinError, match="no interrupted run"):
+        train_run(features, CONFIG, tmp_path, source="synthetic", resume=True)
 
 
 def test_another_folder_is_no_run(tmp_path: Path) -> None:

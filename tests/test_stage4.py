@@ -1,5 +1,6 @@
 """The stage is run for real on a handful of images, and its lines are computed a second time."""
 
+import hashlib
 import json
 import math
 import subprocess
@@ -77,7 +78,18 @@ def test_a_run_leaves_a_sealed_folder_with_a_line_for_every_step(
     assert {r.mode for r in run.records} == {"RFT"}
     assert run.header["config"] == json.loads((out / CONFIG).read_text())
     assert run.header["config"]["optimizer"] == "dclr"
-    assert run.header["images"] == {"source": images.name, "classes": 2, "train": 12, "val": 6}
+    listing = "".join(
+        f"{path.relative_to(images)} {path.stat().st_size}\n"
+        for split in ("train", "val")
+        for path in sorted((images / split).rglob("*.png"))
+    )
+    assert run.header["images"] == {
+        "source": images.name,
+        "classes": 2,
+        "train": 12,
+        "val": 6,
+        "listing_sha512": hashlib.sha512(listing.encode()).hexdigest(),
+    }
     assert str(images.parent) not in (out / LOG).read_text()
     first, *others = run.records
     assert (first.drift, first.coh) == (None, None)

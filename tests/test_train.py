@@ -1,17 +1,21 @@
 """Training: it learns, it repeats itself, and its parts do what their formulas say."""
 
 import math
+from dataclasses import replace
+from functools import partialmethod
 
 import pytest
 import torch
 from scipy.stats import pearsonr
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from geobasin.config import TrainConfig
 from geobasin.errors import GeoBasinError
 from geobasin.evaluation import evaluate
 from geobasin.features import Split, digits, synthetic
 from geobasin.initial import first_discriminant, initialise
+from geobasin.objective import Objective
 from geobasin.probe import variance_explained
 from geobasin.train import Training, fit, parameter_groups, rate_factor
 
@@ -132,3 +136,57 @@ def test_first_discriminant_survives_features_without_spread() -> None:
     features[:, 0] = torch.arange(20) % 2
     found = first_discriminant(features, torch.arange(20) % 2, 2)
     torch.testing.assert_close(found, torch.tensor([1.0, 0.0, 0.0]))
+
+
+class Reads(TorchDispatchMode):
+    """Notes operations that make a GPU's queue wait for a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        name = str(function)
+        if any(word in name for word in ("local_scalar_dense", "nonzero", "unique", "equal")):
+            self.found.append(name)
+        return function(*arguments, **(keywords or {}))
+
+
+@pytest.mark.parametrize("simplices", ["rigid", "free"])
+def test_a_step_reads_nothing_back_from_the_device(simplices: str) -> None:
+    features = synthetic(classes=3, feature_dim=6, rows_per_class=20)
+    training = Training.start(features, replace(SMALL, simplices=simplices))
+    rows, labels = features.train.features[:16], features.train.labels[:16]
+    training._step(rows, labels)
+    with Reads() as reads:
+        training._step(rows, labels)
+    assert reads.found == []
+    with Reads() as reads:
+        torch.ones(1).item()
+    assert len(reads.found) == 1
+
+
+@pytest.mark.parametrize("simplices", ["rigid", "free"])
+def test_products_in_bfloat16_train_as_well(simplices: str) -> None:
+    features = synthetic(classes=5, feature_dim=12, rows_per_class=40, noise=0.5)
+    config = TrainConfig(simplices=simplices, k=3, scales=(8, 16), epochs=8, batch=32)
+    exact = Training.start(features, config)
+    narrow = Training.start(features, replace(config, precision="bfloat16"))
+    first = [training.run_epoch().terms["total"] for training in (exact, narrow)]
+    assert first[1] != first[0]
+    assert first[1] == pytest.approx(first[0], rel=0.02)
+    for _ in narrow.remaining():
+        continue
+    assert evaluate(narrow.model, features.test).accuracy > 0.9
+    assert {value.dtype for value in narrow.model.parameters()} == {torch.float32}
+
+
+def test_compiled_training_is_that_of_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The default back end wants a C++ compiler, which a reader's machine may lack.
+    compiled = partialmethod(torch.nn.Module.compile, backend="aot_eager", fullgraph=True)
+    monkeypatch.setattr(Objective, "compile", compiled)
+    features = synthetic(classes=3, feature_dim=6, rows_per_class=20)
+    config = replace(SMALL, scales=(8,), epochs=1, batch=16)
+    eager = Training.start(features, config).train_epoch()
+    quick = Training.start(features, replace(config, compile=True)).train_epoch()
+    assert quick == pytest.approx(eager, abs=1e-5)
