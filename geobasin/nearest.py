@@ -124,21 +124,24 @@ class _RigidSquares(torch.autograd.Function):
         along_centroids: Tensor,
         noted: bool,
     ) -> Tensor:
-        index = None
-        if corners_at_once(
-            along_z.shape[0], along_centroids.shape[0], along_z.shape[1], along_z.device
-        ):
-            reach, index = (along_z.T.unsqueeze(2) - along_centroids.T.unsqueeze(1)).max(0)
-            index = index.to(_number_type(along_z.shape[1]))
+        index: Tensor | None = None
+        rows, corners = along_z.shape
+        if corners_at_once(rows, along_centroids.shape[0], corners, along_z.device):
+            all_reaches = along_z.T.unsqueeze(2) - along_centroids.T.unsqueeze(1)
+            if noted:
+                reach, index = all_reaches.max(0)
+                index = index.to(_number_type(corners))
+            else:
+                reach = all_reaches.amax(0)
         else:
-            reach, index = _furthest(along_z, along_centroids.T.contiguous())
+            reach, index = _furthest(along_z, along_centroids.T.contiguous(), noted)
         ctx.save_for_backward(radii, along_z, along_centroids, index)
         squared = reach.mul_(radii).add_(products).mul_(-2)
         return squared.add_(1 + squared_norms + radii.square())
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         radii, along_z, along_centroids, index = ctx.saved_tensors
         best = index.long()
         reach = along_z.gather(1, best) - along_centroids.T.gather(0, best)
@@ -147,23 +150,30 @@ class _RigidSquares(torch.autograd.Function):
         to_reach = grad * (-2 * radii)
         to_z = torch.zeros_like(along_z).scatter_add_(1, best, to_reach)
         to_centroids = torch.zeros_like(along_centroids.T).scatter_add_(0, best, to_reach)
-        return -2 * grad, by_class, to_radii, to_z, to_centroids.T.neg()
+        return -2 * grad, by_class, to_radii, to_z, to_centroids.T.neg(), None
 
 
 class _FreeProducts(torch.autograd.Function):
     """Centroid product, nearest squared distance and centroid length; saves the best j only."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, vertices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, z: Tensor, vertices: Tensor, noted: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        index: Tensor | None = None
         wide = _wide(z)
         classes, corners, _ = vertices.shape
         if corners_at_once(z.shape[0], classes, corners, z.device):
             all_products = (z @ vertices.flatten(0, 1).T).to(wide).unflatten(1, (classes, corners))
             products = all_products.mean(-1)
-            squared, index = (_squared_length(vertices, wide) - 2 * all_products).min(-1)
-            index = index.to(_number_type(corners))
+            all_squares = _squared_length(vertices, wide) - 2 * all_products
+            if noted:
+                squared, index = all_squares.min(-1)
+                index = index.to(_number_type(corners))
+            else:
+                squared = all_squares.amin(-1)
         else:
-            products, squared, index = _closest(z, vertices, wide)
+            products, squared, index = _closest(z, vertices, wide, noted)
         centroids = vertices.mean(1, dtype=wide)
         norm = torch.linalg.vector_norm(centroids, dim=-1)
         ctx.save_for_backward(z, vertices, norm, index)
@@ -173,7 +183,7 @@ class _FreeProducts(torch.autograd.Function):
     @once_differentiable
     def backward(
         ctx: Any, to_products: Tensor, to_squared: Tensor, to_norm: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, None]:
         z, vertices, norm, index = ctx.saved_tensors
         corners = vertices.shape[1]
         pull = vertices.mean(1, dtype=_wide(z))
@@ -188,7 +198,8 @@ class _FreeProducts(torch.autograd.Function):
             weights = (to_products.unsqueeze(2) + factor * nearest).flatten(1).mul(part).to(z.dtype)
             to_z = weights @ vertices.flatten(0, 1)
             to_vertices = (weights.T @ z).view_as(vertices)
-            return to_z, to_vertices + (lengths * vertices + pull.unsqueeze(1)).to(z.dtype)
+            to_vertices += (lengths * vertices + pull.unsqueeze(1)).to(z.dtype)
+            return to_z, to_vertices, None
         to_z = torch.zeros_like(z)
         to_vertices = torch.empty_like(vertices)
         for corner in range(corners):
@@ -199,35 +210,44 @@ class _FreeProducts(torch.autograd.Function):
             torch.addcmul(pull, own, lengths, out=target)
             target.addmm_(weights.T, z, alpha=part)
             to_z.addmm_(weights, own, alpha=part)
-        return to_z, to_vertices
+        return to_z, to_vertices, None
 
 
-def _furthest(along_z: Tensor, along_centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest ``along_z[b, j] - along_centroids[j, c]`` over j, and its j, [B, C] each."""
+def _furthest(
+    along_z: Tensor, along_centroids: Tensor, noted: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Largest ``along_z[b, j] - along_centroids[j, c]`` over j, and, if noted, its j: [B, C]."""
     best = along_z[:, :1] - along_centroids[0]
-    index = torch.zeros_like(best, dtype=_number_type(along_z.shape[1]))
+    index = _first_corner(best, along_z.shape[1]) if noted else None
     for corner in range(1, along_z.shape[1]):
         value = along_z[:, corner : corner + 1] - along_centroids[corner]
-        _note(index, value > best, corner)
+        if index is not None:
+            _note(index, value > best, corner)
         torch.maximum(best, value, out=best)
     return best, index
 
 
-def _closest(z: Tensor, vertices: Tensor, wide: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean of ``z.v_j`` over j, least ``|v_j|^2 - 2 z.v_j`` and its j, [B, C] each."""
-    mean = best = index = torch.empty(0)
-    for corner in range(vertices.shape[1]):
+def _closest(
+    z: Tensor, vertices: Tensor, wide: torch.dtype, noted: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Mean of ``z.v_j`` over j, least ``|v_j|^2 - 2 z.v_j`` and, if noted, its j: [B, C]."""
+    corners = vertices.shape[1]
+    mean = (z @ vertices[:, 0].T).to(wide)
+    best = torch.add(_squared_length(vertices[:, 0], wide), mean, alpha=-2)
+    index = _first_corner(best, corners) if noted else None
+    for corner in range(1, corners):
         own = vertices[:, corner]
         value = (z @ own.T).to(wide)
-        mean = value.clone() if corner == 0 else mean.add_(value)
+        mean.add_(value)
         value.mul_(-2).add_(_squared_length(own, wide))
-        if corner == 0:
-            best = value
-            index = torch.zeros_like(value, dtype=_number_type(vertices.shape[1]))
-        else:
+        if index is not None:
             _note(index, value < best, corner)
-            torch.minimum(best, value, out=best)
-    return mean.div_(vertices.shape[1]), best, index
+        torch.minimum(best, value, out=best)
+    return mean.div_(corners), best, index
+
+
+def _first_corner(like: Tensor, corners: int) -> Tensor:
+    return torch.zeros_like(like, dtype=_number_type(corners))
 
 
 def _note(index: Tensor, where: Tensor, corner: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from geobasin.errors import GeoBasinError
@@ -29,21 +29,18 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         GeoBasinError: the file system refuses the write.
     """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
-        try:
-            save_file(stored, temporary, metadata=dict(metadata))
-        except SafetensorError as error:
-            raise GeoBasinError(
-                f"cannot write {path}: {error}; free some space or choose another folder"
-            ) from error
-        with temporary.open("r+b") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size))
-            header["__metadata__"] = dict(sorted(metadata.items()))
-            ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-            # Only the order changed, and with it nothing of the length.
-            file.seek(8)
-            file.write(ordered.ljust(size))
+    # Written by the library itself the file would have a temporary name of the library's choice,
+    # and nobody would know it for a leftover when the process is killed.
+    data = memoryview(save(stored, metadata=dict(metadata)))
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(bytes(data[8 : 8 + size]))
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    words = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    padded = words.ljust(-(-len(words) // 8) * 8)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(len(padded).to_bytes(8, "little"))
+        file.write(padded)
+        file.write(data[8 + size :])
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

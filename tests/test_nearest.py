@@ -114,6 +114,17 @@ def test_both_ways_agree_in_single_precision(kind: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("kind", CASES)
+def test_without_gradients_the_products_are_the_same(kind: str, way: str) -> None:
+    quick, _, given = CASES[kind]
+    with torch.no_grad():
+        found = quick(points(), *given)
+    expected = quick(*leaves(points(), *given))
+    for part, reference in zip(found, expected, strict=True):
+        assert not part.requires_grad
+        torch.testing.assert_close(part, reference.detach())
+
+
+@pytest.mark.parametrize("kind", CASES)
 def test_more_corners_than_a_byte_can_number(kind: str, way: str) -> None:
     k = 300
     frame = frame_of(k, k)

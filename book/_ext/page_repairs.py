@@ -27,6 +27,11 @@ _REPAIRS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r'<script defer src="[^"]*/scripts/fontawesome\.js[^"]*"></script>', ""),
     )
 )
+# The theme searches as one types on any page, which is switched off: only the search page searches.
+_SEARCH_SCRIPT = re.compile(
+    r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>'
+)
+_SEARCH_PAGE = '<div id="search-results">'
 
 
 def repaired(page: str) -> str:
@@ -40,7 +45,7 @@ def repaired(page: str) -> str:
     """
     for pattern, replacement in _REPAIRS:
         page = pattern.sub(replacement, page)
-    return page
+    return page if _SEARCH_PAGE in page else _SEARCH_SCRIPT.sub("", page)
 
 
 def _repair_all(app: Sphinx, error: Exception | None) -> None:
