@@ -84,7 +84,7 @@ class TrainConfig:
                 raise GeoBasinError(f"{name} must lie in [1, 2^31), not {getattr(self, name)}")
         for scale in self.scales:
             if not 1 <= scale < _LARGEST:
-                raise GeoBasinError(f"a scale must lie in [1, 2^31), not {scale}")
+                raise GeoBasinError(f"scales must lie in [1, 2^31), not {scale}")
         if self.k < 1:
             raise GeoBasinError(f"k must be at least 1, not {self.k}")
         if not 0 <= self.seed < 2**32:

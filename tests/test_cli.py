@@ -105,6 +105,28 @@ def test_a_mistake_is_one_line_and_exit_2_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train", "--features", "digits", "--k", "three"], "invalid int value: 'three'"),
+        (["train", "--features", "digits", "--scales", "8;9"], "not a list like 384,512"),
+        (["seal"], "DIR"),
+        (["seal", "a", "b\nc"], "unrecognized arguments: b c"),
+        (["bake"], "'bake'"),
+        (["seal", "\udcff"], "not UTF-8"),
+        ([], "COMMAND"),
+    ],
+)
+def test_words_that_are_no_options_are_one_line(words: list[str], says: str, capsys) -> None:
+    """It is one line like any other, without the usage before it."""
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+    assert "--help" in line
+
+
+@pytest.mark.parametrize(
     "command", ["train", "probe", "ladder", "extract", "stage4", "seal", "verify"]
 )
 def test_every_command_explains_itself(command: str, capsys) -> None:

@@ -20,13 +20,14 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes left behind."""
     folder = tmp_path_factory.mktemp("two")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*torchrun, "--nproc-per-node", "2", str(SCRIPT), str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    for part in ("live", "command"):
+        done = subprocess.run(
+            [*torchrun, "--nproc-per-node", "2", str(SCRIPT), part, str(folder)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
     (folder / "stdout").write_text(done.stdout)
     return folder
 

@@ -1,5 +1,8 @@
 """Atomic writes and strict JSON."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geobasin.errors import GeoBasinError
-from geobasin.files import atomic_path, canonical_json, read_json, write_json, write_text
+from geobasin.files import (
+    atomic_path,
+    canonical_json,
+    clear_partial,
+    read_json,
+    write_json,
+    write_text,
+)
 
 documents = st.recursive(
     st.none()
@@ -53,6 +63,26 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
         write_half()
     assert path.read_text() == "first\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_leaves_is_known_and_cleared(tmp_path: Path) -> None:
+    path = tmp_path / "result.txt"
+    writer = f"""
+import os, signal
+from pathlib import Path
+from geobasin.files import atomic_path
+with atomic_path(Path({str(path)!r})) as temporary:
+    temporary.write_text("half of the sec")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", writer], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (leftover,) = tmp_path.iterdir()
+    assert leftover != path
+    for name in ("mine.part", ".hidden", ".part.txt"):
+        (tmp_path / name).write_text("")
+    clear_partial(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"mine.part", ".hidden", ".part.txt"}
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

@@ -114,7 +114,11 @@ def test_start_puts_centroids_and_prototypes_where_the_classes_are() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"epochs": 0}, {"batch": 0}, {"lr": 0.0}, {"lr": math.inf}, {"schedule": "step"}],
+    [
+        *({"epochs": 0}, {"batch": 0}, {"lr": 0.0}, {"lr": math.inf}, {"schedule": "step"}),
+        *({"batch": 2**70}, {"scales": (8, 0)}, {"scales": (2**70,)}, {"k": 0}, {"seed": -1}),
+        *({"seed": 2**70}, {"tau": math.nan}, {"warmup": 1.5}, {"warmup": math.inf}),
+    ],
 )
 def test_settings_outside_their_range_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(GeoBasinError, match=next(iter(settings))):

@@ -54,9 +54,13 @@ def live(out: Path) -> None:
         )
         told = (whole.relative_to(out), resumed.relative_to(out), counted(group))
         (out / f"{group.rank}.txt").write_text(repr(told))
+
+
+def command(out: Path) -> None:
+    """Give the command as a user would, in processes of its own: a process joins one group."""
     words = "train --features synthetic --k 3 --scales 8,16 --epochs 1 --batch 500 --levels 2"
     assert main([*words.split(), "--out", str(out / "command")]) == 0
 
 
 if __name__ == "__main__":
-    live(Path(sys.argv[1]))
+    {"live": live, "command": command}[sys.argv[1]](Path(sys.argv[2]))

@@ -85,7 +85,7 @@ def goes_on_as_if_nothing_happened(place: Workplace, whole: dict[str, Any]) -> N
         assert found[part] == value, part
 
 
-@pytest.mark.fault("stage4", "SIGKILL at a random time, then --resume", times=3, campaign=20)
+@pytest.mark.fault("stage4", "SIGKILL at a random time, then --resume", times=2, campaign=20)
 def test_killed_at_random_times(fault, start: Callable[[str], Workplace]) -> None:
     draw = random.Random(0)
     whole = kept(undisturbed(start("whole")))
@@ -105,7 +105,7 @@ def test_killed_at_random_times(fault, start: Callable[[str], Workplace]) -> Non
             goes_on_as_if_nothing_happened(place, whole)
 
 
-@pytest.mark.fault("stage4", "SIGKILL at a change of a file, then --resume", times=4, campaign=40)
+@pytest.mark.fault("stage4", "SIGKILL at a change of a file, then --resume", times=2, campaign=40)
 def test_killed_between_changes_of_a_file(fault, start: Callable[[str], Workplace]) -> None:
     place = start("whole")
     counted = place.folder / "count"

@@ -110,7 +110,9 @@ def goes_on_as_if_nothing_happened(
         assert found[part] == value, part
 
 
-@pytest.mark.fault("train", "SIGKILL twice at random times, then --resume", times=5, campaign=30)
+@pytest.mark.fault(
+    "train", "SIGKILL at three random times, each time --resume", times=5, campaign=30
+)
 def test_killed_at_random_times(fault, start: Start, tmp_path: Path) -> None:
     draw = random.Random(0)
     whole = kept(undisturbed(start, tmp_path / "whole", train))
@@ -122,7 +124,7 @@ def test_killed_at_random_times(fault, start: Start, tmp_path: Path) -> None:
         with fault:
             place = start(tmp_path / str(number))
             kills = 0
-            while kills < 2:
+            while kills < 3:
                 running = place.begin(train)
                 # A run that was faster than its killer is tried once more.
                 if running.ended(within=draw.uniform(0, longest)) is None:
@@ -149,7 +151,7 @@ def test_killed_between_any_two_changes_of_a_file(fault, start: Start, tmp_path:
             goes_on_as_if_nothing_happened(place, command, whole)
 
 
-@pytest.mark.fault("train", "killed in the middle of a write, then --resume", times=5, campaign=30)
+@pytest.mark.fault("train", "killed in the middle of a write, then --resume", times=3, campaign=30)
 def test_killed_in_the_middle_of_a_write(fault, start: Start, tmp_path: Path) -> None:
     draw = random.Random(1)
     reference = start(tmp_path / "whole")
