@@ -55,7 +55,8 @@ faults: $(READY)
 
 # What steps cost next to the formula written out plainly; wants a machine with nothing else to do.
 benchmark: $(READY)
-	$(BIN)/python -m pytest benchmarks/bench_*.py --results benchmarks/results.json
+	$(BIN)/python -m pytest benchmarks/bench_*.py --results book/runs/costs/results.json
+	$(BIN)/python -m geobasin seal book/runs/costs
 	$(BIN)/python benchmarks/table.py
 
 # The .ipynb twins of the chapters, which a test holds equal to what this writes.

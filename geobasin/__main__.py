@@ -1,4 +1,4 @@
-"""The command line: train, probe, ladder, export, extract, stage4, compare, seal, verify."""
+"""The command line: a subcommand for everything that is done by hand."""
 
 import argparse
 import sys
@@ -106,6 +106,17 @@ def _probe(options: argparse.Namespace) -> int:
     explained = probe.cantor_variance_explained(model, reported)
     print(f"share of the Cantor coordinate's variance explained by class: {explained:.4f}")
     return 0
+
+
+def _add_keep(parser: argparse.ArgumentParser) -> None:
+    from geobasin import learned
+
+    def run(options: argparse.Namespace) -> int:
+        learned.run(options)
+        return 0
+
+    learned.add_arguments(parser)
+    parser.set_defaults(run=run)
 
 
 def _add_ladder(parser: argparse.ArgumentParser) -> None:
@@ -226,6 +237,7 @@ def _verify(options: argparse.Namespace) -> int:
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "train": ("train GeoFractalDavid on frozen features", _add_train),
     "probe": ("tables and figures of what a run has learned", _add_probe),
+    "keep": ("keep what runs have learned, without their weights, sealed", _add_keep),
     "ladder": ("compare GeoFractalDavid with simple rivals and its ablations", _add_ladder),
     "export": ("a run's model as a .pt2 file that runs without this library", _add_export),
     "extract": ("features of an image folder from a frozen timm encoder", _add_extract),

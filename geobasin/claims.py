@@ -1,4 +1,4 @@
-"""Claims of the source documents, each with what was found and a verdict that follows from it."""
+"""Claims of a source document, what was found, and a verdict that follows from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,6 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 from scipy.stats import t as student
-
-from geobasin import published
-from geobasin.probe import prototype_table
-from geobasin.train import Training
-
-# How far from one half still counts as near it; fixed before anything was measured.
-_NEAR = 0.05
-_OWN_TABLE = "the card's own table"
 
 SUPPORTED = "supported"
 NOT_SUPPORTED = "not supported"
@@ -62,6 +54,10 @@ class Interval:
     mean: float
     low: float
     high: float
+
+    def above(self, bound: float) -> bool:
+        """Whether the whole interval lies above the bound."""
+        return self.low > bound
 
     def within(self, low: float, high: float) -> bool:
         """Whether the whole interval lies between the two bounds."""
@@ -112,112 +108,3 @@ def claims_table(claims: Sequence[Claim]) -> Styler:
     )
     styled = table.style.hide(axis="index")
     return styled.set_table_attributes('class="dataframe geobasin-claims"')
-
-
-def card_claims(trainings: Sequence[Training]) -> list[Claim]:
-    """Claims of the GeoFractalDavid model card, against its own tables and against our runs.
-
-    Args:
-        trainings: finished runs on one feature set, two seeds or more.
-
-    Returns:
-        The claims, each with its evidence.
-    """
-    scales = published.SCALES.values()
-    final = published.ALPHA["final"]
-    lowest = min(row.prototype_range[0] for row in scales)
-    highest = max(row.prototype_range[1] for row in scales)
-    means = [row.prototype_mean for row in scales]
-    leads = sum(row.weights[2] > row.weights[0] for row in scales)
-    alpha = seed_interval([training.history[-1].alpha for training in trainings])
-    centre = seed_interval(
-        [float(prototype_table(training.model)["mean"].mean()) for training in trainings]
-    )
-    runs = f"{len(trainings)} seeds on {trainings[0].features.name}"
-    card = "model card"
-    return [
-        Claim(
-            source=card,
-            statement="accuracy on ImageNet-1k from frozen CLIP features",
-            said=f"{published.ACCURACY:.2%}",
-            found="not run: those features are not part of this book",
-            holds=None,
-            settles="the features, and a linear probe beside them",
-        ),
-        Claim(
-            source=card,
-            statement="alpha stays near one half",
-            said=f"final alpha {final}",
-            found=f"its table: {abs(final - 0.5):.4f} away",
-            holds=abs(final - 0.5) < _NEAR,
-            settles=_OWN_TABLE,
-        ),
-        Claim(
-            source=card,
-            statement="alpha stays near one half, tried here",
-            said="",
-            found=str(alpha),
-            holds=alpha.within(0.5 - _NEAR, 0.5 + _NEAR),
-            settles=runs,
-        ),
-        Claim(
-            source=card,
-            statement="prototypes gather around one half",
-            said=f"means {min(means)} to {max(means)}",
-            found=f"its table: all from {lowest} to {highest}",
-            holds=all(abs(mean - 0.5) < _NEAR for mean in means),
-            settles=_OWN_TABLE,
-        ),
-        Claim(
-            source=card,
-            statement="prototypes gather around one half, tried here",
-            said="",
-            found=f"mean {centre}",
-            holds=centre.within(0.5 - _NEAR, 0.5 + _NEAR),
-            settles=runs,
-        ),
-        Claim(
-            source=card,
-            statement="low scales use features, high ones crystals",
-            said="a row of weights for each scale",
-            found=f"its table: crystal leads at {leads} of {len(scales)}",
-            holds=leads >= 2,
-            settles=_OWN_TABLE,
-        ),
-        Claim(
-            source=card,
-            statement="no cross-entropy on arbitrary weights",
-            said="cross-entropy applied to geometric scores",
-            found="the loss is one, over scores that are not arbitrary",
-            holds=True,
-            settles="reading card and equation side by side",
-        ),
-    ]
-
-
-def stage_four_claims() -> list[Claim]:
-    """Claims of RFT Stage Four, which prints settings but no figures.
-
-    Returns:
-        The claims; each waits for a measurement.
-    """
-    paired = "five or more paired seeds"
-    one_seed = "chapter 6 shows one seed, which has no interval"
-    rows = {
-        "less energy per step at equal accuracy": (
-            "both optimisers run the same network on the same batch; joules to a target are what "
-            "can differ",
-            f"joules to a target fixed beforehand, {paired}",
-        ),
-        "coherence near unity": (one_seed, paired),
-        "drift more tightly bounded than Adam's": (one_seed, paired),
-        "the same pattern on synthetic data": (one_seed, paired),
-        "runs are sealed with SHA-512": (
-            "the method works; no digest is printed to compare with",
-            "the published digests",
-        ),
-    }
-    return [
-        Claim("Stage Four", statement, "no figure", found, None, settles)
-        for statement, (found, settles) in rows.items()
-    ]

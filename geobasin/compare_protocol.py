@@ -72,7 +72,7 @@ class CompareConfig:
     batch: int = 32
     image_size: int = 32
     seeds: int = 5
-    rates: tuple[float, ...] = (1.5e-4, 3e-4, 6e-4, 1.2e-3, 2.4e-3, 4.8e-3)
+    rates: tuple[float, ...] = (3.75e-5, 7.5e-5, 1.5e-4, 3e-4, 6e-4, 1.2e-3, 2.4e-3, 4.8e-3)
     betas1: tuple[float, ...] = (0.6, 0.8, 0.95)
     weight_decay: float = 0.05
     schedule: str = "constant"

@@ -55,6 +55,8 @@ def load_encoder(encoder: str, *, pretrained: bool, image_size: int | None = Non
     if encoder not in known:
         close = difflib.get_close_matches(encoder, known, n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() names them all"
+        if Path(encoder).parent != Path():
+            hint = "a folder serves as one if it is of a finished run of stage4"
         raise GeoBasinError(f"timm has no encoder '{encoder}'; {hint}")
     config = timm.get_pretrained_cfg(encoder)
     options: dict[str, Any] = {"num_classes": 0}

@@ -1,4 +1,4 @@
-"""Frozen features of an image folder, from any timm encoder: one feature file, or shards of it."""
+"""Frozen features of an image folder, by timm's encoders or one of our own: a file, or shards."""
 
 import argparse
 import json
@@ -14,6 +14,7 @@ from geobasin.errors import GeoBasinError
 from geobasin.extraction import Extraction, Listed
 from geobasin.image_folder import check_classes, list_images
 from geobasin.machine import pick_device
+from geobasin.stage4_encoder import is_run, load_run_encoder
 from geobasin.tensors import save_tensors
 
 __all__ = ["DEFAULT_ENCODER", "Encoder", "add_arguments", "extract", "load_encoder", "run"]
@@ -29,6 +30,7 @@ def extract(
     encoder: str,
     out: Path,
     *,
+    classes: str | None = None,
     pretrained: bool = True,
     batch: int = 64,
     device: str = "cpu",
@@ -41,8 +43,8 @@ def extract(
 
     Features are what the encoder's own last layer (a classifier, or CLIP's projection) would read.
     The file holds ``train.features [N, D]`` float32 and ``train.labels [N]`` int64, the same for
-    ``val`` and, where the folder has one, for ``test``. Its metadata names the classes (JSON), the
-    encoder, whether its weights were trained, and the image size.
+    ``val`` and, where the folder has one, for ``test``. Its metadata names the classes (JSON), how
+    they were chosen, the encoder, whether its weights were trained, and the image size.
 
     With ``shard_rows`` the same goes into a folder, shard by shard. There the training rows are in
     a drawn order, always the same, because shards are read by blocks and a listing is sorted by
@@ -52,9 +54,13 @@ def extract(
     Args:
         images: a folder laid out as ``train/<class>/<image>`` and ``val/<class>/<image>``, and
             optionally ``test/<class>/<image>``.
-        encoder: a model name of timm, with or without a tag for its weights.
+        encoder: a model name of timm, with or without a tag for its weights; or the folder of a
+            finished run of ``python -m geobasin stage4``, whose ViT-Tiny then sees the images as it
+            saw its own.
         out: the feature file, ending in ``.safetensors``, which appears when it is whole; or,
             with ``shard_rows``, a folder that is new, empty, or of the same extraction.
+        classes: which of the folder's classes, as for
+            :func:`geobasin.image_folder.list_images`; None for all.
         pretrained: load trained weights, from the cache or else from the network; otherwise the
             weights are random, always the same, and nothing is fetched.
         batch: images encoded at once; changes speed, and features by rounding only.
@@ -68,9 +74,10 @@ def extract(
         ``out``.
 
     Raises:
-        GeoBasinError: the folder is no image folder, an image cannot be read, timm has no such
-            encoder or cannot have its weights, the device is missing, a feature is NaN or
-            infinite, the folder belongs to something else, or a file cannot be written.
+        GeoBasinError: the folder is no image folder, a choice of classes is no slice, an image
+            cannot be read, timm has no such encoder or cannot have its weights, a run is not as it
+            was sealed or kept no weights, the device is missing, a feature is NaN or infinite, the
+            folder belongs to something else, or a file cannot be written.
     """
     _check_place(out, shard_rows)
     if batch < 1:
@@ -81,18 +88,19 @@ def extract(
     listed: Listed = {}
     names: dict[str, tuple[str, ...]] = {}
     for split in splits:
-        paths, labels, names[split] = list_images(images, split)
+        paths, labels, names[split] = list_images(images, split, classes)
         listed[split] = (paths, labels)
     check_classes(images, names)
     place = pick_device(device)
-    model = load_encoder(encoder, pretrained=pretrained, image_size=image_size)
+    model, words = _load(encoder, pretrained, image_size)
     model.network.to(place)
     metadata = {
         "name": images.resolve().name,
         "class_names": json.dumps(names["train"]),
-        "encoder": encoder,
+        **words,
         "pretrained": json.dumps(pretrained),
         "image_size": str(model.image_size),
+        **({} if classes is None else {"class_slice": classes}),
     }
     kind = PRECISIONS[precision]
     if shard_rows is not None:
@@ -110,6 +118,18 @@ def extract(
         tensors[f"{split}.labels"] = labels
     save_tensors(out, tensors, metadata)
     return out
+
+
+def _load(encoder: str, pretrained: bool, image_size: int | None) -> tuple[Encoder, dict[str, str]]:
+    """The encoder, and what the metadata says of it."""
+    if not is_run(encoder):
+        made = load_encoder(encoder, pretrained=pretrained, image_size=image_size)
+        return made, {"encoder": encoder}
+    if not pretrained:
+        raise GeoBasinError(
+            f"the run in {encoder} has weights of its own; leave --no-pretrained out"
+        )
+    return load_run_encoder(Path(encoder), image_size)
 
 
 def _check_place(out: Path, shard_rows: int | None) -> None:
@@ -140,7 +160,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of train/<class>/<image>, val/<class>/<image> and, if any, test/...",
     )
     parser.add_argument(
-        "--encoder", default=DEFAULT_ENCODER, metavar="TIMM_NAME", help="default: %(default)s"
+        "--classes",
+        metavar="SLICE",
+        help="only those at these places among the sorted classes: 0::2, 1::2, 0:100",
+    )
+    parser.add_argument(
+        "--encoder",
+        default=DEFAULT_ENCODER,
+        metavar="TIMM_NAME|RUN_DIR",
+        help="a model of timm, or a finished run of stage4 (default: %(default)s)",
     )
     parser.add_argument(
         "--out",
@@ -184,6 +212,7 @@ def run(options: argparse.Namespace) -> None:
         options.images,
         options.encoder,
         options.out,
+        classes=options.classes,
         pretrained=options.pretrained,
         batch=options.batch,
         device=options.device,

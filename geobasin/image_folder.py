@@ -23,6 +23,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         data_dir: a folder laid out as ``<split>/<class>/<image>``.
         split: ``"train"``, ``"val"`` or ``"test"``.
         image_size: side S in pixels.
+        classes: which classes, as for :func:`list_images`; None for all.
 
     Attributes:
         class_names: in the order of the labels.
@@ -30,11 +31,14 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         paths: the N files.
 
     Raises:
-        GeoBasinError: no such folder, no class in it, or a class without an image.
+        GeoBasinError: no such folder, no class in it, a class without an image, or a choice of
+            classes that leaves fewer than two.
     """
 
-    def __init__(self, data_dir: Path, split: str, image_size: int) -> None:
-        paths, self.labels, self.class_names = list_images(data_dir, split)
+    def __init__(
+        self, data_dir: Path, split: str, image_size: int, classes: str | None = None
+    ) -> None:
+        paths, self.labels, self.class_names = list_images(data_dir, split, classes)
         self.paths = paths
         self._image_size = image_size
 
@@ -53,30 +57,47 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         Raises:
             GeoBasinError: the file cannot be read.
         """
-        image = read_image(self.paths[index])
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        # Cutting before scaling keeps a strip one pixel wide from growing to gigabytes; Pillow's
-        # filters widen with the scale, so that a smaller image shows no aliases.
-        cut = image.crop((left, top, left + side, top + side))
-        square = cut.resize((self._image_size, self._image_size), Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+        pixels = central_square(read_image(self.paths[index]), self._image_size)
         return pixels, int(self.labels[index])
 
 
-def list_images(data_dir: Path, split: str) -> tuple[list[Path], Tensor, tuple[str, ...]]:
+def central_square(image: Image.Image, image_size: int) -> Tensor:
+    """Cut an image to its central square and scale that.
+
+    Args:
+        image: in RGB, of any size.
+        image_size: side S in pixels.
+
+    Returns:
+        Pixels, ``[3, S, S]`` uint8.
+    """
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    # Cutting before scaling keeps a strip one pixel wide from growing to gigabytes; Pillow's
+    # filters widen with the scale, so that a smaller image shows no aliases.
+    cut = image.crop((left, top, left + side, top + side))
+    square = cut.resize((image_size, image_size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+
+
+def list_images(
+    data_dir: Path, split: str, classes: str | None = None
+) -> tuple[list[Path], Tensor, tuple[str, ...]]:
     """List the images of one split of a folder, as torchvision's ``ImageFolder`` does.
 
     Args:
         data_dir: a folder laid out as ``<split>/<class>/<image>``.
         split: the split's folder.
+        classes: a slice of the sorted class names in Python's syntax, such as ``0::2``; None for
+            all of them.
 
     Returns:
-        The N paths, by class and name; the labels ``[N]`` int64; the names of the classes.
+        The N paths, by class and name; the labels ``[N]`` int64, counted from 0 in the order of the
+        names that were kept; these names.
 
     Raises:
-        GeoBasinError: no such folder, no class in it, a class without an image, or torchvision is
-            not installed.
+        GeoBasinError: no such folder, no class in it, a class without an image, a choice that is no
+            slice or leaves fewer than two classes, or torchvision is not installed.
     """
     folder = data_dir / split
     if not folder.is_dir():
@@ -95,7 +116,46 @@ def list_images(data_dir: Path, split: str) -> tuple[list[Path], Tensor, tuple[s
     for name, count in zip(listing.classes, counts.tolist(), strict=True):
         if count == 0:
             raise GeoBasinError(f"class {folder / name} holds no image; add some or remove it")
-    return [Path(path) for path, _ in listing.samples], labels, tuple(listing.classes)
+    paths, names = [Path(path) for path, _ in listing.samples], tuple(listing.classes)
+    if classes is None:
+        return paths, labels, names
+    places = class_places(classes, len(names))
+    if len(places) < 2:
+        raise GeoBasinError(
+            f"classes '{classes}' leaves {len(places)} of the {len(names)} in {folder}; "
+            "two are the least"
+        )
+    numbers = torch.full((len(names),), -1)
+    numbers[places] = torch.arange(len(places))
+    labels = numbers[labels]
+    kept = (labels >= 0).nonzero().flatten()
+    return [paths[row] for row in kept.tolist()], labels[kept], tuple(names[at] for at in places)
+
+
+def class_places(classes: str, count: int) -> list[int]:
+    """Read a choice of classes.
+
+    Args:
+        classes: a slice in Python's syntax: ``0::2`` for every second class from the first,
+            ``1::2`` for the others, ``:100`` for the first hundred.
+        count: number of classes, sorted by name.
+
+    Returns:
+        Their places, from 0 and rising, whatever the sign of the step.
+
+    Raises:
+        GeoBasinError: it is no such slice.
+    """
+    parts = classes.split(":")
+    try:
+        if len(parts) not in (2, 3):
+            raise ValueError("no colon, or too many")
+        chosen = slice(*(int(part) if part.strip() else None for part in parts))
+        return sorted(range(count)[chosen])
+    except ValueError as error:
+        raise GeoBasinError(
+            f"classes {classes!r} is no slice; write it as Python does: 0::2, 1::2 or 0:100"
+        ) from error
 
 
 def listing_digest(data_dir: Path, paths: list[Path]) -> str:

@@ -77,6 +77,7 @@ class ImageSets:
         source: where the images come from: ``"fractal"`` or the folder's name.
         listing_sha512: SHA-512 of the files' paths and sizes, in hexadecimal; None for images that
             are made and not read.
+        class_slice: which of the folder's classes these are; None for all.
     """
 
     train: CachedImages
@@ -84,9 +85,12 @@ class ImageSets:
     class_names: tuple[str, ...]
     source: str
     listing_sha512: str | None = None
+    class_slice: str | None = None
 
 
-def load_images(data_dir: Path | None, image_size: int, seed: int) -> ImageSets:
+def load_images(
+    data_dir: Path | None, image_size: int, seed: int, classes: str | None = None
+) -> ImageSets:
     """Get labelled images, from a folder or, without one, fractal images made on the fly.
 
     Args:
@@ -94,17 +98,25 @@ def load_images(data_dir: Path | None, image_size: int, seed: int) -> ImageSets:
             for fractal images of 10 classes.
         image_size: side S in pixels, at least 16.
         seed: draws the fractal images; images from a folder do not depend on it.
+        classes: which of a folder's classes, as for :func:`geobasin.image_folder.list_images`; None
+            for all.
 
     Returns:
         The training and the validation images.
 
     Raises:
         GeoBasinError: an image size below 16, a negative seed, a folder without train or val, a
-            class without images, fewer than two classes, or other classes in val than in train.
+            class without images, fewer than two classes, other classes in val than in train, or a
+            choice of classes that is no slice or has no folder to choose from.
     """
     if image_size < SMALLEST:
         raise GeoBasinError(f"image size {image_size} is below {SMALLEST} pixels; use more")
     if data_dir is None:
+        if classes is not None:
+            raise GeoBasinError(
+                f"classes '{classes}' needs a folder to choose from; give --data_dir, or leave it "
+                "out for fractal images"
+            )
         fractals = {
             split: FractalImages(length, image_size, seed, split, FRACTAL_CLASSES)
             for split, length in FRACTAL_LENGTHS.items()
@@ -115,8 +127,8 @@ def load_images(data_dir: Path | None, image_size: int, seed: int) -> ImageSets:
             class_names=tuple(f"fractal {label}" for label in range(FRACTAL_CLASSES)),
             source="fractal",
         )
-    train = FolderImages(data_dir, "train", image_size)
-    val = FolderImages(data_dir, "val", image_size)
+    train = FolderImages(data_dir, "train", image_size, classes)
+    val = FolderImages(data_dir, "val", image_size, classes)
     check_classes(data_dir, {"train": train.class_names, "val": val.class_names})
     return ImageSets(
         train=CachedImages(train, train.labels),
@@ -124,6 +136,7 @@ def load_images(data_dir: Path | None, image_size: int, seed: int) -> ImageSets:
         class_names=train.class_names,
         source=data_dir.resolve().name,
         listing_sha512=listing_digest(data_dir, [*train.paths, *val.paths]),
+        class_slice=classes,
     )
 
 
@@ -131,10 +144,10 @@ def normalise(images: Tensor) -> Tensor:
     """Scale images to the mean and deviation that networks for ImageNet expect.
 
     Args:
-        images: ``[B, 3, S, S]`` uint8.
+        images: ``[B, 3, S, S]`` uint8, or one alone, ``[3, S, S]``.
 
     Returns:
-        ``(images / 255 - mean) / deviation`` a channel, ``[B, 3, S, S]`` float32.
+        ``(images / 255 - mean) / deviation`` a channel, of that shape, float32.
 
     Raises:
         GeoBasinError: the images are not uint8.

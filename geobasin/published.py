@@ -26,6 +26,7 @@ class PublishedScale:
 ACCURACY = 0.7140
 SECONDS = 18 * 60 + 45
 EPOCHS = 10
+AFTER_ONE_EPOCH = 0.70
 TRAIN_ROWS = 1_281_167
 VAL_ROWS = 50_000
 ALPHA = {"initial": 0.3290, "final": -0.0764}

@@ -39,6 +39,7 @@ from geobasin.stage4_folder import (
     write_end,
 )
 from geobasin.stage4_loop import Progress, Stage, build_vit, train
+from geobasin.stage4_objective import with_head
 from geobasin.telemetry import TelemetryLog, read_header
 
 __all__ = [
@@ -65,6 +66,7 @@ def run_stage(
     device: torch.device | None = None,
     meter: EnergyMeter | None = None,
     *,
+    classes: str | None = None,
     idle_seconds: float = 0.0,
     workers: int = 0,
     quiet: bool = False,
@@ -82,6 +84,8 @@ def run_stage(
             images.
         device: what computes; None takes CUDA where there is one.
         meter: of that device; None opens the best there is.
+        classes: which of the folder's classes, as :func:`geobasin.image_folder.list_images` takes
+            it; None for all.
         idle_seconds: time to measure the idle power beforehand; 0 leaves it unknown.
         workers: processes that decode images.
         quiet: show no progress bar on stderr.
@@ -109,8 +113,10 @@ def run_stage(
     with group.together():
         if group.is_main:
             (require_unfinished if resume else require_free)(out)
-    sets = load_images(data_dir, config.image_size, config.seed)
-    model = build_vit(config.image_size, len(sets.class_names), config.seed).to(device)
+    sets = load_images(data_dir, config.image_size, config.seed, classes)
+    count = len(sets.class_names)
+    vit = build_vit(config.image_size, count, config.seed)
+    model = with_head(config.head, vit, count, config.seed).to(device)
     with closing(meter or EnergyMeter(device)) as open_meter:
         if idle_seconds > 0:
             open_meter.measure_idle(idle_seconds)
@@ -176,6 +182,7 @@ def run(args: argparse.Namespace) -> None:
                 args.data_dir,
                 device,
                 _meter(device, args.assumed_watts, group),
+                classes=args.classes,
                 idle_seconds=args.idle_seconds,
                 workers=args.workers,
                 quiet=args.quiet,

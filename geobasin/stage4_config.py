@@ -12,6 +12,8 @@ from geobasin.optimizers import NAMES
 PATCH = 16
 MODES = {"RFT": "dclr", "BASE": "adam"}
 SCHEDULES = ("constant", "cosine")
+HEADS = ("linear", "basin")
+LOSSES = ("cross-entropy", "basin")
 _LARGEST_BATCH = 2**20
 CHECKPOINT_EVERY = 100
 
@@ -35,9 +37,13 @@ class StageConfig:
         telemetry_every: steps between two lines of the log, >= 1.
         val_every: steps between two validations; 0 validates after the last step alone.
         until_target: validation loss in nat, > 0, at which the run ends; None takes every step.
+        head: the classifier on ViT-Tiny's features: ``linear`` (timm's own) or ``basin``
+            (:class:`geobasin.model.GeoFractalDavid`).
+        loss: what is minimised: ``cross-entropy`` of the logits, or ``basin``, the total of
+            :class:`geobasin.loss.BasinLoss`, which needs the basins of that head.
 
     Raises:
-        GeoBasinError: a setting is unknown or out of its range.
+        GeoBasinError: a setting is unknown or out of its range, or two do not go together.
     """
 
     mode: str
@@ -54,6 +60,8 @@ class StageConfig:
     telemetry_every: int = 1
     val_every: int = 0
     until_target: float | None = None
+    head: str = "linear"
+    loss: str = "cross-entropy"
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -66,6 +74,12 @@ class StageConfig:
             )
         if self.schedule not in SCHEDULES:
             raise GeoBasinError(f"no schedule {self.schedule!r}; use constant or cosine")
+        if self.head not in HEADS:
+            raise GeoBasinError(f"no head {self.head!r}; use {' or '.join(HEADS)}")
+        if self.loss not in LOSSES:
+            raise GeoBasinError(f"no loss {self.loss!r}; use {' or '.join(LOSSES)}")
+        if self.loss == "basin" and self.head != "basin":
+            raise GeoBasinError("loss 'basin' needs the basins of head 'basin'; give --head basin")
         for name in ("steps", "batch", "telemetry_every", "refresh"):
             if getattr(self, name) < 1:
                 raise GeoBasinError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -135,6 +149,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder with train/<class>/<image> and val/...; without it, fractal images",
     )
+    add(
+        "--classes",
+        metavar="SLICE",
+        help="of that folder, those at these places among the sorted classes: 0::2, 1::2, 0:100",
+    )
+    add("--head", default=default.head, help="linear or basin, a GeoFractalDavid")
+    add("--loss", default=default.loss, help="cross-entropy, or basin with --head basin")
     add(
         "--image_size",
         "--image-size",

@@ -20,6 +20,7 @@ from geobasin.seal import MANIFEST, require_verified, seal
 from geobasin.stage4_checkpoint import Checkpoints, require_same
 from geobasin.stage4_config import StageConfig
 from geobasin.stage4_model import NAME, has_bfloat16
+from geobasin.stage4_objective import describe_head
 from geobasin.stage4_progress import Progress
 from geobasin.telemetry import StepRecord, TelemetryLog, read_header, read_log
 from geobasin.tensors import content_digest, save_tensors
@@ -194,17 +195,23 @@ def describe(
     group: Group,
 ) -> dict[str, Any]:
     """Give the header of a run's log: all that its numbers depend on."""
+    chosen = {} if sets.class_slice is None else {"class_slice": sets.class_slice}
     return {
         "stage": "stage4",
         "config": config.as_dict(),
         "images": {
             "source": sets.source,
+            **chosen,
             "classes": len(sets.class_names),
             "train": len(sets.train),
             "val": len(sets.val),
             "listing_sha512": sets.listing_sha512,
         },
-        "model": {"name": NAME, "parameters": sum(p.numel() for p in model.parameters())},
+        "model": {
+            "name": NAME,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            **describe_head(model),
+        },
         "precision": "bfloat16 autocast" if has_bfloat16(device) else "float32",
         "processes": group.size,
         "versions": versions(),

@@ -33,11 +33,12 @@ def build_vit(image_size: int, num_classes: int, seed: int) -> nn.Module:
 
     Args:
         image_size: side in pixels, a multiple of 16.
-        num_classes: C, >= 2.
+        num_classes: C, >= 2; 0 for no classifier.
         seed: of the weights; torch's own generator is left as it was.
 
     Returns:
-        A model from ``[B, 3, S, S]`` float to logits ``[B, C]``.
+        A model from ``[B, 3, S, S]`` float to logits ``[B, C]``, or without a classifier to
+        features ``[B, 192]``.
 
     Raises:
         GeoBasinError: timm is not installed.

@@ -19,6 +19,7 @@ from geobasin.orbital import OrbitalCoupler, OrbitalReading
 from geobasin.stage4_checkpoint import Checkpoints
 from geobasin.stage4_config import StageConfig
 from geobasin.stage4_model import Validation, autocast, evaluate
+from geobasin.stage4_objective import make_objective
 from geobasin.stage4_progress import Progress
 from geobasin.telemetry import StepRecord, TelemetryLog
 
@@ -30,7 +31,7 @@ class Stage:
     Attributes:
         config: the settings.
         sets: the images.
-        model: from :func:`build_vit`, on the device that computes.
+        model: from :func:`build_vit`, with the head of the settings, on the device that computes.
         meter: of that device.
         checkpoints: those of the run's folder.
         group: the processes that train together.
@@ -54,7 +55,7 @@ class Seen:
     """A step's joined batch before the step.
 
     Attributes:
-        loss: mean cross-entropy in nat.
+        loss: mean cross-entropy of the logits in nat, whatever is minimised.
         acc: share classified rightly, in [0, 1].
     """
 
@@ -91,8 +92,8 @@ class Trainer:
             with stage.group.together():
                 self._restore(progress.steps)
         self._coupler = OrbitalCoupler(self._optimizer)
-        self._model = stage.group.wrap(stage.model)
-        self._loss: Tensor | None = None
+        self._objective = stage.group.wrap(make_objective(config.loss, stage.model))
+        self._total: Tensor | None = None
         # The step after which the open window was opened, and its length in steps when it closed.
         self._opened = progress.steps
         self._counted = 0
@@ -100,23 +101,24 @@ class Trainer:
 
     def begin(self) -> None:
         """Start the clock and open the first window."""
-        self._model.train()
+        self._objective.train()
         self._stage.meter.start()
         self._began = time.perf_counter() - self._progress.seconds
 
     def look(self, step: int, pixels: Tensor, labels: Tensor) -> Seen | None:
-        """Compute a step's loss; None where it is no number, and the run has to stop."""
+        """Compute what a step is to lower; None where it is no number, and the run has to stop."""
         stage, progress = self._stage, self._progress
         progress.paused, self._break = progress.paused + self._break, 0.0
         labels = labels.to(stage.device, non_blocking=True)
         with autocast(stage.device):
-            logits = self._model(normalise(pixels.to(stage.device, non_blocking=True))).float()
-            self._loss = F.cross_entropy(logits, labels)
+            images = normalise(pixels.to(stage.device, non_blocking=True))
+            self._total, logits = self._objective(images, labels)
+            loss = F.cross_entropy(logits.detach(), labels)
         right = (logits.detach().argmax(1) == labels).float().mean()
         # All processes hold as many images, so that the mean of their means is the batch's.
-        sums = stage.group.sums(torch.stack([self._loss.detach(), right]).tolist())
-        seen = Seen(*(total / stage.group.size for total in sums))
-        sound = math.isfinite(seen.loss)
+        sums = stage.group.sums(torch.stack([self._total.detach(), loss, right]).tolist())
+        seen = Seen(*(total / stage.group.size for total in sums[1:]))
+        sound = all(map(math.isfinite, sums[:2]))
         if stage.group.is_main:
             if sound:
                 stage.checkpoints.confirm(step - 1)
@@ -130,12 +132,12 @@ class Trainer:
     def step(self, step: int) -> OrbitalReading | None:
         """Take the step of the loss last looked at; observe it where it is to be told."""
         stage, progress, optimizer = self._stage, self._progress, self._optimizer
-        assert self._loss is not None
+        assert self._total is not None
         for group in optimizer.param_groups:
             group["lr"] = stage.config.rate(step)
         optimizer.zero_grad()
-        self._loss.backward()
-        self._loss = None
+        self._total.backward()
+        self._total = None
         reading = None
         if self._log is not None and stage.config.told(step):
             times = [time.perf_counter()]

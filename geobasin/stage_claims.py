@@ -6,16 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from geobasin.claims import Claim, Interval, seed_interval
 from geobasin.compare_protocol import OURS
 from geobasin.compare_result import Comparison
-from geobasin.stage4 import StageRun
+from geobasin.stage4_folder import StageRun
+from geobasin.stage_runs import BASE, RFT, Pairs
 
-RFT, BASE = "RFT", "BASE"
 # How near to one still counts as near unity, fixed before anything was measured.
 _UNITY = 0.95
-# Runs of each mode, paired by their place, by the name of the images.
-Runs = Mapping[str, Mapping[str, Sequence[StageRun]]]
 
 
-def stage_four_claims(runs: Runs, synthetic: str, comparison: Comparison) -> list[Claim]:
+def stage_four_claims(runs: Pairs, synthetic: str, comparison: Comparison) -> list[Claim]:
     """Claims of RFT Stage Four, which prints settings but no figures.
 
     Args:

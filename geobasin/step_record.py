@@ -13,7 +13,8 @@ DEFINITIONS: dict[str, dict[str, str]] = {
     "step": {"is": "number of the optimiser's step", "unit": "1", "range": "from 1"},
     **ORBITAL,
     "loss": {
-        "is": "mean cross-entropy of the step's batch before the step",
+        "is": "mean cross-entropy of the logits over the step's batch before the step, whichever "
+        "loss is minimised",
         "unit": "nat",
         "range": "[0, inf)",
     },
@@ -39,7 +40,8 @@ DEFINITIONS: dict[str, dict[str, str]] = {
     "tempC": {"is": "temperature of the device", "unit": "deg C", "range": "any"},
     "t": {"is": "time since the run's first step began", "unit": "s", "range": "[0, inf)"},
     "val_loss": {
-        "is": "mean cross-entropy on the validation images after this step; null where not asked",
+        "is": "mean cross-entropy of the logits over the validation images after this step; null "
+        "where not asked",
         "unit": "nat",
         "range": "[0, inf)",
     },

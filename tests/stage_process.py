@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +32,25 @@ def little_vit(image_size: int, num_classes: int, seed: int) -> torch.nn.Module:
         )
 
 
-def start(folder: Path, words: list[str], hook: Hook | None) -> multiprocessing.Process:
+def start(
+    folder: Path,
+    words: list[str],
+    hook: Hook | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> multiprocessing.Process:
     """Start ``python -m geobasin stage4`` in a folder with the little model and one thread.
 
     Before each change of a file under ``run``, the hook is told its number, from 1, and the event.
     """
-    process = SERVER.Process(target=_live, args=(folder, words, hook))
+    process = SERVER.Process(target=_live, args=(folder, words, hook, environment or {}))
     process.start()
     return process
 
 
-def _live(folder: Path, words: list[str], hook: Hook | None) -> None:
+def _live(
+    folder: Path, words: list[str], hook: Hook | None, environment: Mapping[str, str]
+) -> None:
+    os.environ.update(environment)
     os.chdir(folder)
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), number)

@@ -1,9 +1,14 @@
 """The benchmarks' tables: made from their own results, and the README is what they make of it."""
 
 import importlib.util
-import json
+import shutil
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from geobasin.costs import aims_table, hours, read_costs
+from geobasin.errors import GeoBasinError
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -18,9 +23,9 @@ def table_module() -> Any:
 
 
 def test_readme_shows_the_results_file() -> None:
-    document = json.loads((BENCHMARKS / "results.json").read_text())
-    readme = (BENCHMARKS / "README.md").read_text()
-    assert table_module().update(readme, document) == readme
+    table = table_module()
+    readme = table.README.read_text()
+    assert table.update(readme, read_costs(table.COSTS)) == readme
 
 
 def test_a_table_shows_the_numbers_of_its_result() -> None:
@@ -41,5 +46,42 @@ def test_a_table_shows_the_numbers_of_its_result() -> None:
     }
     text = table_module().tables(document)
     assert "| free | 2.50 s | 250 ms | 8.25 (7.50 to 9.00) |" in text
-    assert "2026-01-02: A, 2 cores, 1 threads" in text
+    assert "2026-01-02: A, 2 cores, 1 thread, B" in text
     assert "Inference" not in text
+
+
+def test_an_altered_results_file_is_not_shown(tmp_path: Path) -> None:
+    costs = shutil.copytree(table_module().COSTS, tmp_path / "costs")
+    results = costs / "results.json"
+    results.write_text(results.read_text().replace("times_quicker", "times_Quicker", 1))
+    with pytest.raises(GeoBasinError, match=r"results\.json: altered"):
+        read_costs(costs)
+
+
+def test_an_aim_is_reached_at_its_bound_and_missed_beside_it() -> None:
+    def reached(kind: str, **values: Any) -> list[str]:
+        result = {"kind": kind, "simplices": "free", **values}
+        return aims_table({"results": [result]})["reached"].to_list()
+
+    assert reached("initialisation", seconds={"own": 0.5}) == ["yes"]
+    assert reached("initialisation", seconds={"own": 0.51}) == ["no"]
+    assert reached("peak memory", times_less=3.0) == ["yes"]
+    assert reached("peak memory", times_less=2.99) == ["no"]
+
+
+def test_every_aim_has_its_measurement() -> None:
+    document = read_costs(table_module().COSTS)
+    assert len(aims_table(document)) == 8
+
+
+def test_hours_are_steps_times_seconds() -> None:
+    step = {
+        "kind": "training step",
+        "size": "published, batch 256",
+        "simplices": "rigid",
+        "seconds": {"own": 0.5},
+    }
+    document = {"results": [step]}
+    assert hours(document, step["size"], "rigid", 256 * 7200, 3) == pytest.approx(3.0)
+    with pytest.raises(GeoBasinError, match="free"):
+        hours(document, step["size"], "free", 1, 1)

@@ -49,6 +49,8 @@ LOOKS = """async (folder) => {
   return looks;
 }"""
 
+BANNERS_OPENED = "document.querySelector('.pst-async-banner-revealer').style.height === 'auto'"
+
 NOTEBOOK = """---
 jupytext:
   text_representation:
@@ -264,10 +266,12 @@ def test_a_page_looks_the_same_with_the_whole_style_sheets(
     for folder in (site, whole):
         address = (folder / "book" / "status.html").as_uri()
         with browse(address, own=folder.as_uri(), width=width, mode=mode) as visit:
+            # The theme's script opens its place for banners a moment after the page has loaded.
+            visit.page.wait_for_function(BANNERS_OPENED)
             visit.page.evaluate("document.getElementById('pst-search-dialog').showModal()")
             looks.append(visit.page.evaluate(LOOKS, folder.as_uri()))
     assert len(looks[0]) > 300
-    assert looks[0] == looks[1]
+    assert [pair for pair in zip(*looks, strict=True) if pair[0] != pair[1]][:1] == []
 
 
 def test_only_the_search_page_loads_the_index(site: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from stage_process import join
+from stage_process import join, start
 
 from geobasin.distributed import Group, process_group
 from geobasin.errors import GeoBasinError
@@ -32,13 +32,18 @@ def free_port() -> str:
         return str(listener.getsockname()[1])
 
 
+def pair() -> list[dict[str, str]]:
+    """What torchrun would tell each of two processes."""
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    shared |= {"MASTER_PORT": free_port(), "TORCHELASTIC_RUN_ID": "test"}
+    return [{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+
+
 @pytest.fixture(scope="module")
 def members(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What two processes with torchrun's environment find."""
     folder = tmp_path_factory.mktemp("members")
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-    shared |= {"MASTER_PORT": free_port(), "TORCHELASTIC_RUN_ID": "test"}
-    processes = [join(folder, {**shared, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
+    processes = [join(folder, environment) for environment in pair()]
     for process in processes:
         process.join()
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in "01"]
@@ -124,15 +129,20 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
 # The stage.
 
 
-def test_two_processes_train_as_one_with_the_joined_batch(tmp_path: Path) -> None:
+def make_images(root: Path) -> None:
+    """Two classes, four images each to train on and five in all to judge by."""
     generator = np.random.default_rng(0)
     for split, count in (("train", 4), ("val", 3)):
         for label, name in enumerate(["dark", "light"]):
-            folder = tmp_path / "images" / split / name
+            folder = root / split / name
             folder.mkdir(parents=True)
             for number in range(count - (split == "val" and label)):
                 pixels = generator.integers(0, 128, (32, 32, 3)) + 127 * label
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+
+
+def test_two_processes_train_as_one_with_the_joined_batch(tmp_path: Path) -> None:
+    make_images(tmp_path / "images")
     words = ["stage4", "--mode", "RFT", "--steps", "3", "--batch", "4", "--image_size", "32"]
     words += ["--data_dir", "images", "--device", "cpu", "--val-every", "2", "--quiet"]
     words += ["--checkpoint-every", "1", "--out", "two"]
@@ -164,3 +174,29 @@ def test_two_processes_train_as_one_with_the_joined_batch(tmp_path: Path) -> Non
     for name, value in load_weights(two / WEIGHTS).items():
         assert torch.allclose(value, weights[name], atol=2e-3), name
     assert json.loads((two / SUMMARY).read_text())["val_images"] == 5
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "basin"])
+def test_two_processes_share_a_basin_head_as_one_has_it(loss: str, tmp_path: Path) -> None:
+    make_images(tmp_path / "images")
+    words = ["--mode", "BASE", "--steps", "3", "--batch", "4", "--image_size", "32", "--quiet"]
+    words += ["--data_dir", str(tmp_path / "images"), "--device", "cpu", "--val-every", "2"]
+    words += ["--head", "basin", "--loss", loss, "--out"]
+    alone = [("one", {})]
+    for runs in (alone, [("two", environment) for environment in pair()]):
+        processes = []
+        for number, (name, environment) in enumerate(runs):
+            place = tmp_path / f"{name}-{number}"
+            place.mkdir()
+            told = [*words, str(tmp_path / name)]
+            processes.append((place, start(place, told, environment=environment)))
+        for place, process in processes:
+            process.join()
+            assert process.exitcode == 0, (place / "err").read_text()
+    assert verify(tmp_path / "two") == []
+    (header, one), (other, two) = (read_log(tmp_path / name / LOG) for name in ("one", "two"))
+    assert (header["processes"], other["processes"]) == (1, 2)
+    for ours, theirs in zip(two, one, strict=True):
+        assert ours.val_acc == theirs.val_acc
+        for name in ("loss", "val_loss", "coh", "flux", "E_ret"):
+            assert getattr(ours, name) == pytest.approx(getattr(theirs, name), abs=1e-4), name

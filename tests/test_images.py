@@ -1,5 +1,6 @@
 """Fractal images are judged by what can be learnt from them; folders by what is in them."""
 
+import hashlib
 import random
 import re
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from geobasin.errors import GeoBasinError
 from geobasin.fractals import FractalImages, IteratedFunctionSystem, draw_system
-from geobasin.image_folder import FolderImages, read_image
+from geobasin.image_folder import FolderImages, class_places, list_images, read_image
 from geobasin.images import CachedImages, load_images, normalise
 
 
@@ -358,6 +359,92 @@ def test_too_small(folder: Path, size: int) -> None:
     for place in (None, folder):
         with pytest.raises(GeoBasinError, match=f"image size {size} is below 16"):
             load_images(place, size, seed=0)
+
+
+# Some of the classes.
+
+ENDS = st.none() | st.integers(-12, 12)
+
+
+@given(count=st.integers(0, 9), start=ENDS, stop=ENDS, step=ENDS.filter(lambda step: step != 0))
+def test_a_choice_of_classes_is_pythons_slice_in_the_order_of_the_names(
+    count: int, start: int | None, stop: int | None, step: int | None
+) -> None:
+    text = ":".join("" if part is None else str(part) for part in (start, stop, step))
+    assert class_places(text, count) == sorted(list(range(count))[start:stop:step])
+
+
+@given(count=st.integers(0, 50))
+def test_even_and_odd_places_share_the_classes_between_them(count: int) -> None:
+    even, odd = class_places("0::2", count), class_places("1::2", count)
+    assert sorted([*even, *odd]) == list(range(count))
+    assert {place % 2 for place in even} <= {0}
+    assert {place % 2 for place in odd} <= {1}
+
+
+@pytest.mark.parametrize("text", ["", "3", "0::0", "a:b", "1:2:3:4", "0:1.5", "0::2;", "9" * 5000])
+def test_what_is_no_slice_is_refused(text: str) -> None:
+    with pytest.raises(GeoBasinError, match="is no slice; write it as Python does"):
+        class_places(text, 10)
+
+
+@pytest.fixture
+def five(folder: Path) -> Path:
+    """Classes ant, ape, bee, cat and dog, the name of each image telling its class."""
+    for split in ("train", "val"):
+        for label, name in enumerate(("ant", "cat", "dog")):
+            (folder / split / name).mkdir()
+            for number in range(label + 1):
+                path = folder / split / name / f"{name}-{number}.png"
+                Image.new("RGB", (20 + label, 20), (50 * label, 0, 0)).save(path)
+    return folder
+
+
+def test_the_images_of_a_choice_are_those_of_its_classes_and_no_others(five: Path) -> None:
+    even, odd = (load_images(five, 16, seed=0, classes=text) for text in ("0::2", "1::2"))
+    assert (even.class_names, odd.class_names) == (("ant", "bee", "dog"), ("ape", "cat"))
+    assert even.train.labels.tolist() == [0, 1, 1, 1, 2, 2, 2]
+    assert odd.val.labels.tolist() == [0, 0, 0, 1, 1]
+    assert (even.class_slice, odd.class_slice) == ("0::2", "1::2")
+    whole = FolderImages(five, "train", 16)
+    own = [row for row, label in enumerate(whole.labels.tolist()) if label in (0, 2, 4)]
+    assert [path.parent.name for path in whole.paths][:4] == ["ant", "ape", "ape", "ape"]
+    for (image, label), row in zip(even.train, own, strict=True):
+        theirs, name = whole[row]
+        assert torch.equal(image, theirs)
+        assert even.class_names[label] == whole.class_names[name]
+
+
+def test_the_listing_is_of_the_files_that_were_kept(five: Path) -> None:
+    listing = "".join(
+        f"{path.relative_to(five)} {path.stat().st_size}\n"
+        for split in ("train", "val")
+        for name in ("ape", "cat")
+        for path in sorted((five / split / name).iterdir())
+    )
+    sets = load_images(five, 16, seed=0, classes="1::2")
+    assert sets.listing_sha512 == hashlib.sha512(listing.encode()).hexdigest()
+    everything = load_images(five, 16, seed=0, classes=":")
+    assert everything.listing_sha512 == load_images(five, 16, seed=0).listing_sha512
+
+
+def test_a_split_that_lacks_a_class_shifts_no_label(five: Path) -> None:
+    for path in (five / "val/ape").iterdir():
+        path.unlink()
+    (five / "val/ape").rmdir()
+    with pytest.raises(GeoBasinError, match=r"class 'bee' is in .*train but not in .*val"):
+        load_images(five, 16, seed=0, classes="0::2")
+
+
+def test_a_choice_needs_a_folder_and_two_classes(five: Path) -> None:
+    with pytest.raises(GeoBasinError, match=r"classes '4:' leaves 1 of the 5 in .*train; two are"):
+        list_images(five, "train", "4:")
+    with pytest.raises(GeoBasinError, match="leaves 0 of the 5"):
+        load_images(five, 16, seed=0, classes="7:")
+    with pytest.raises(
+        GeoBasinError, match="'0::2' needs a folder to choose from; give --data_dir"
+    ):
+        load_images(None, 16, seed=0, classes="0::2")
 
 
 def test_normalise_is_torchvisions() -> None:

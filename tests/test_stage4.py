@@ -110,7 +110,8 @@ def test_a_changed_log_is_not_read(tmp_path: Path, images: Path) -> None:
 
 
 def test_base_is_a_plain_loop_with_torchs_adam(tmp_path: Path, images: Path) -> None:
-    _, records = read_log(go(tmp_path / "run", images, "BASE", lr=1e-3) / LOG)
+    out = go(tmp_path / "run", images, "BASE", lr=1e-3)
+    _, records = read_log(out / LOG)
 
     sets = load_images(images, 32, 1234)
     torch.manual_seed(1234)
@@ -127,6 +128,7 @@ def test_base_is_a_plain_loop_with_torchs_adam(tmp_path: Path, images: Path) -> 
         adam.zero_grad()
         loss.backward()
         adam.step()
+    assert load_stage(out).summary["weights_sha512"] == content_digest(model.state_dict())
     model.eval()
     with torch.no_grad():
         logits = model(normalise(torch.stack([sets.val[i][0] for i in range(6)])))
@@ -295,6 +297,10 @@ BAD = {
     "a device": (["--mode", "RFT", "--device", "abacus"], "device"),
     "an assumed power": (["--mode", "RFT", "--assumed-watts", "0"], "power"),
     "images nowhere": (["--mode", "RFT", "--data_dir", "nowhere"], "nowhere"),
+    "a head": (["--mode", "RFT", "--head", "tail"], "linear or basin"),
+    "a loss": (["--mode", "RFT", "--loss", "hinge"], "cross-entropy or basin"),
+    "basins that are not there": (["--mode", "RFT", "--loss", "basin"], "give --head basin"),
+    "classes of no folder": (["--mode", "RFT", "--classes", "0::2"], "give --data_dir"),
 }
 
 

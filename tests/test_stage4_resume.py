@@ -263,6 +263,25 @@ def test_every_optimiser_goes_on_to_the_last_bit(name: str) -> None:
         assert torch.equal(ours, theirs)
 
 
+def test_a_basin_head_killed_on_the_way_ends_as_one_left_in_peace(
+    whole: Whole, images: Path, tmp_path: Path
+) -> None:
+    peaceful, killed = (Work(tmp_path / name, images) for name in ("peaceful", "killed"))
+    for work in (peaceful, killed):
+        work.folder.mkdir()
+    words = ["--head", "basin", "--loss", "basin"]
+    assert peaceful.go(*words) == 0, peaceful.told
+    # It makes the same files as a run with a linear head.
+    renames = [n for n, e in enumerate(whole[1], 1) if e.startswith("os.rename .checkpoint")]
+    assert killed.go(*words, hook=partial(die_at, renames[2])) == -signal.SIGKILL
+    assert checkpoints_in(killed.run) == [4]
+    assert killed.go("--resume") == 2
+    assert "head is 'basin' in" in killed.told
+    assert killed.go(*words, "--resume") == 0, killed.told
+    assert kept(killed.run) == kept(peaceful.run)
+    assert kept(peaceful.run)["weights"] != whole[0]["weights"]
+
+
 # Refused.
 
 
@@ -290,6 +309,8 @@ def refusal(run: Path, images: Path, *words: str) -> str:
         (["--optimizer", "adamw"], "optimizer is 'dclr' in"),
         (["--until-target", "0.1"], "until_target is None in"),
         (["--seed", "1"], "seed is 1234 in"),
+        (["--head", "basin"], "head is 'linear' in"),
+        (["--classes", "0:2"], "images: class_slice is None in"),
     ],
 )
 def test_other_settings_are_refused_by_name(

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from geobasin.figures.style import Palette, Plate, axes
 from geobasin.head import COMPONENTS
@@ -38,6 +40,7 @@ def training_curves(history: Sequence[EpochRecord]) -> Plate:
         bottom.set_yscale("log")
         bottom.set_ylabel("term of the loss")
         bottom.set_xlabel("epoch")
+        _whole_epochs(top, bottom)
         bottom.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         return figure
 
@@ -80,6 +83,7 @@ def structure_path(history: Sequence[EpochRecord]) -> Plate:
                 )
         bottom.set_ylabel("geometric weight")
         bottom.set_xlabel("epoch")
+        _whole_epochs(top, bottom)
         bottom.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=7.5)
         return figure
 
@@ -125,3 +129,8 @@ def accuracy_bars(table: pd.DataFrame) -> Plate:
         for name, row in ordered[::-1].iterrows()
     ]
     return Plate(draw, "Test accuracy with 95 % intervals: " + "; ".join(parts) + ".")
+
+
+def _whole_epochs(*panels: Axes) -> None:
+    for panel in panels:
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -25,9 +25,9 @@ OPTIONS = {
     "push-every resume",
     "probe": "features",
     "ladder": "features seeds method device out",
-    "extract": "images encoder out batch device image_size no-pretrained",
-    "stage4": "mode batch lr data_dir image_size seed out optimizer weight-decay refresh schedule "
-    "warmup telemetry-every val-every device workers assumed-watts quiet resume",
+    "extract": "images classes encoder out batch device image_size no-pretrained",
+    "stage4": "mode batch lr data_dir classes head loss image_size seed out optimizer weight-decay "
+    "refresh schedule warmup telemetry-every val-every device workers assumed-watts quiet resume",
     "seal": "",
     "verify": "",
     "nothing": "",
