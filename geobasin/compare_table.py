@@ -5,6 +5,7 @@ import math
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from geobasin.compare_protocol import OURS
 from geobasin.compare_result import Comparison
 
 _UNKNOWN = "not measured"
@@ -37,6 +38,29 @@ def ablations_table(comparison: Comparison, workload: str) -> Styler:
         As :func:`arms_table`, with DCLR in the rival's place.
     """
     return _words(comparison.ablation_table(workload))
+
+
+def verdict_words(comparison: Comparison, workload: str) -> str:
+    """DCLR beside the rival on one workload, in a sentence's words.
+
+    Args:
+        comparison: finished.
+        workload: its name.
+
+    Returns:
+        The difference of the losses, and the ratio of the steps to the target or, where a seed of
+        either missed it, how many did.
+    """
+    table, rival = comparison.table(workload), comparison.targets[workload].rival
+    loss = comparison.loss_difference(workload, OURS, rival)
+    told = f"{loss.mean:+.3f} nat ({loss.low:+.3f} to {loss.high:+.3f}) against {rival}"
+    ratio = comparison.steps_ratio(workload)
+    if math.isfinite(ratio.mean):
+        return f"{told}, and {ratio.mean:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) of its steps"
+    seeds = len(comparison.results[workload][OURS])
+    misses = table["misses"].to_dict()
+    missed = " and ".join(f"{name} in {misses[name]}" for name in (OURS, rival))
+    return f"{told}; no ratio of steps, for {missed} of {seeds} seeds missed the target"
 
 
 def _words(table: pd.DataFrame) -> Styler:

@@ -4,8 +4,6 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from geobasin.claims import Claim, Interval, seed_interval
-from geobasin.compare_protocol import OURS
-from geobasin.compare_result import Comparison
 from geobasin.stage4_folder import StageRun
 from geobasin.stage_runs import BASE, RFT, Pairs
 
@@ -13,19 +11,18 @@ from geobasin.stage_runs import BASE, RFT, Pairs
 _UNITY = 0.95
 
 
-def stage_four_claims(runs: Pairs, synthetic: str, comparison: Comparison) -> list[Claim]:
+def stage_four_claims(runs: Pairs, synthetic: str) -> list[Claim]:
     """Claims of RFT Stage Four, which prints settings but no figures.
 
     Args:
         runs: by the name of the images and by mode, of the same two or more seeds.
         synthetic: the name of those images that were made up.
-        comparison: of optimisers at tuned rates.
 
     Returns:
         The claims, each with its evidence.
     """
     joules = {name: _paired(modes, _joules) for name, modes in runs.items()}
-    seconds = {name: _seconds_ratio(comparison, name) for name in comparison.results}
+    seconds = {name: _paired(modes, _seconds) for name, modes in runs.items()}
     coherence = {
         name: seed_interval([_mean(run, "coh") for run in modes[RFT]])
         for name, modes in runs.items()
@@ -112,6 +109,11 @@ def _joules(run: StageRun) -> float | None:
     return joules
 
 
+def _seconds(run: StageRun) -> float:
+    seconds: float = run.summary["training_seconds"] / run.summary["steps"]
+    return seconds
+
+
 def _mean(run: StageRun, name: str) -> float:
     return statistics.fmean(_known(run, name))
 
@@ -123,12 +125,6 @@ def _spread(run: StageRun, name: str) -> float:
 def _known(run: StageRun, name: str) -> list[float]:
     values = (getattr(record, name) for record in run.records)
     return [value for value in values if value is not None]
-
-
-def _seconds_ratio(comparison: Comparison, workload: str) -> Interval:
-    arms = comparison.results[workload]
-    pairs = zip(arms[OURS], arms["adam"], strict=True)
-    return seed_interval([a.judged[-1].seconds / b.judged[-1].seconds for a, b in pairs])
 
 
 def _list(intervals: Mapping[str, Interval | None]) -> str:

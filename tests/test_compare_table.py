@@ -6,7 +6,7 @@ from geobasin.compare_choice import Target
 from geobasin.compare_protocol import ABLATIONS, AGAIN, OURS, CompareConfig
 from geobasin.compare_record import Judged, TrialResult
 from geobasin.compare_result import Comparison
-from geobasin.compare_table import ablations_table, arms_table
+from geobasin.compare_table import ablations_table, arms_table, verdict_words
 from geobasin.figures.comparison import comparison_figure
 from geobasin.figures.style import DARK, LIGHT
 from geobasin.stage4 import StageRun
@@ -56,7 +56,7 @@ def stage(coh: float, wobble: float, joules: float | None) -> StageRun:
         record(step, coh=coh, drift=1.6 + wobble * (-1) ** step, flux=0.1 + wobble * (step % 2))
         for step in range(1, 11)
     ]
-    return StageRun({}, steps, {"J_step": joules})
+    return StageRun({}, steps, {"J_step": joules, "training_seconds": 5.0, "steps": 10})
 
 
 def paired(coh: float, tighter: bool, joules: float | None) -> dict[str, list[StageRun]]:
@@ -84,6 +84,15 @@ def test_tables_tell_the_ratio_and_the_misses() -> None:
     assert measured.loc[OURS, "joules, ratio"] == "0.80"
 
 
+def test_a_sentence_tells_ratios_and_misses() -> None:
+    words = verdict_words(compared(), "sketches")
+    assert words == (
+        "-0.250 nat (-0.250 to -0.250) against adamw, and 0.80 (0.80 to 0.80) of its steps"
+    )
+    slow = verdict_words(compared(ours=0.2), "sketches")
+    assert slow.endswith("for dclr in 3 and adamw in 0 of 3 seeds missed the target")
+
+
 def test_the_figure_says_in_words_what_it_draws() -> None:
     plate = comparison_figure(compared())
     assert "on photographs, dclr needs 0.80" in plate.alt
@@ -97,7 +106,7 @@ def test_the_figure_says_in_words_what_it_draws() -> None:
 
 def verdicts(coh: float, tighter: bool, joules: float | None) -> dict[str, str]:
     runs = {"photographs": paired(coh, tighter, joules), "fractal": paired(coh, tighter, joules)}
-    claims = stage_four_claims(runs, "fractal", compared())
+    claims = stage_four_claims(runs, "fractal")
     return {claim.statement: claim.verdict for claim in claims}
 
 
