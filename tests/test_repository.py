@@ -126,7 +126,7 @@ def test_nothing_is_unpickled() -> None:
 
 
 def test_sealed_runs_are_intact() -> None:
-    folders = [path.parent for path in (ROOT / "book" / "runs").glob("*/SHA512SUMS")]
+    folders = [path.parent for path in (ROOT / "book" / "runs").rglob("SHA512SUMS")]
     assert folders
     for folder in folders:
         assert verify(folder) == [], folder
