@@ -86,22 +86,21 @@ def seed_interval(values: Sequence[float]) -> Interval:
 
 
 def claims_table(claims: Sequence[Claim]) -> Styler:
-    """A row for each claim.
+    """A row for each claim of one source.
 
     Args:
         claims: in the order of the rows.
 
     Returns:
-        A table for a page, with columns source, claim, said there, found here, verdict and
-        settled by; its ``data`` is the DataFrame.
+        A table for a page, with columns claim, verdict, found here, said there and settled by,
+        what matters most first; its ``data`` is the DataFrame.
     """
     table = pd.DataFrame(
         {
-            "source": claim.source,
             "claim": claim.statement,
-            "said there": claim.said,
-            "found here": claim.found,
             "verdict": claim.verdict,
+            "found here": claim.found,
+            "said there": claim.said,
             "settled by": claim.settles,
         }
         for claim in claims

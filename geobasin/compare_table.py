@@ -5,7 +5,7 @@ import math
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from geobasin.compare_protocol import OURS
+from geobasin.compare_protocol import ABLATIONS, OURS
 from geobasin.compare_result import Comparison
 
 _UNKNOWN = "not measured"
@@ -19,12 +19,13 @@ def arms_table(comparison: Comparison, workload: str) -> Styler:
         workload: its name.
 
     Returns:
-        A table for a page; its ``data`` is the DataFrame of words. A row an arm: learning rate,
-        validation loss in nat and its difference to the rival's with the 95 % interval, accuracy,
-        median steps to the target with the number of seeds that missed it, and steps, seconds and
-        joules to the target over the rival's.
+        A table for a page; its ``data`` is the DataFrame of words. A row for each optimiser, and
+        none for the ablations: learning rate, validation loss in nat and its difference to the
+        rival's with the 95 % interval, accuracy, median steps to the target with the number of
+        seeds that missed it, and steps, seconds and, where they were measured, joules to the
+        target over the rival's.
     """
-    return _words(comparison.table(workload))
+    return _words(comparison.table(workload).drop(index=list(ABLATIONS)))
 
 
 def ablations_table(comparison: Comparison, workload: str) -> Styler:
@@ -81,7 +82,9 @@ def _words(table: pd.DataFrame) -> Styler:
     for row, (arm, numbers) in zip(rows, table.iterrows(), strict=True):
         if arm == numbers["against"]:
             row |= dict.fromkeys(("difference", *(n for n in row if "ratio" in n)), "")
-    styled = pd.DataFrame(rows).style.hide(axis="index")
+    words = pd.DataFrame(rows)
+    unmeasured = [name for name in words if set(words[name]) <= {_UNKNOWN, ""}]
+    styled = words.drop(columns=unmeasured).style.hide(axis="index")
     return styled.set_table_attributes('class="dataframe geobasin-arms"')
 
 
