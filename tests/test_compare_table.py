@@ -96,13 +96,14 @@ def test_a_sentence_tells_ratios_and_misses() -> None:
 
 def test_the_figure_says_in_words_what_it_draws() -> None:
     plate = comparison_figure(compared())
-    assert "on photographs, dclr needs 0.80" in plate.alt
+    assert f"on photographs, dclr {verdict_words(compared(), 'photographs')}" in plate.alt
     for palette in (LIGHT, DARK):
         titles = [axis.get_title() for axis in plate.figure(palette).axes]
         assert titles == ["photographs; the line is the target", "", *titles[2:]]
+        shown = [text.get_text() for text in plate.figure(palette).axes[1].texts]
+        assert set(shown) == {*compared().results["photographs"]} - {"adamw"}
     slow = comparison_figure(compared(ours=0.2))
-    assert "more steps than it was given" in slow.alt
-    assert slow.figure(LIGHT).axes
+    assert "missed the target" in slow.alt
 
 
 def verdicts(coh: float, tighter: bool, joules: float | None) -> dict[str, str]:

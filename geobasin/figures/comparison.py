@@ -1,12 +1,15 @@
-"""The figure of a comparison of optimisers: validation loss, and steps to the target."""
+"""The figure of a comparison of optimisers: validation loss, and its difference to the rival's."""
 
 import math
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from geobasin.compare_protocol import OURS, STANDARD
 from geobasin.compare_result import Comparison
+from geobasin.compare_table import verdict_words
 from geobasin.figures.style import Palette, Plate, axes
 
 _STYLES = ("-", "--", "-.", ":")
@@ -19,9 +22,9 @@ def comparison_figure(comparison: Comparison) -> Plate:
         comparison: finished.
 
     Returns:
-        The figure: a row for each workload; on its left the mean loss of the seeds, with the
-        target; on its right every arm's steps over the rival's, with the 95 % interval, where
-        every seed reached the target.
+        The figure, two panels for each workload: the mean loss of the seeds with the target, and
+        below it the loss after the last step less the rival's, with the 95 % interval, of every arm
+        that is compared with the rival.
     """
     workloads = list(comparison.results)
     arms = (*STANDARD, OURS)
@@ -33,39 +36,44 @@ def comparison_figure(comparison: Comparison) -> Plate:
     tables = {workload: comparison.table(workload) for workload in workloads}
 
     def draw(palette: Palette) -> Figure:
-        figure, panels = axes(palette, rows=2 * len(workloads), height=6.4 * len(workloads))
+        figure, panels = axes(palette, rows=2 * len(workloads), height=7.6 * len(workloads))
         for row, workload in enumerate(workloads):
-            left, right = panels[2 * row], panels[2 * row + 1]
+            curve, forest = panels[2 * row], panels[2 * row + 1]
             target = comparison.targets[workload]
             for arm, style in zip(arms, _STYLES, strict=True):
                 steps, losses = curves[workload, arm]
-                left.plot(steps, losses, style, label=arm)
-            left.axhline(target.loss, color=palette.muted, linewidth=1.0)
-            left.set_title(f"{workload}; the line is the target")
-            left.set_xlabel("step")
-            left.set_ylabel("validation loss (nat)")
-            left.legend()
-            table = tables[workload].dropna(subset=["steps_ratio"])
-            shown = table[np.isfinite(table["steps_ratio"])].iloc[::-1]
-            places = np.arange(len(shown))
-            spread = [
-                shown["steps_ratio"] - shown["steps_low"],
-                shown["steps_high"] - shown["steps_ratio"],
-            ]
-            right.errorbar(shown["steps_ratio"], places, xerr=spread, fmt="o", capsize=3)
-            right.set_yticks(places, list(shown.index))
-            right.axvline(1.0, color=palette.muted, linewidth=1.0)
-            right.set_xlabel(f"steps to the target, over {target.rival}'s")
+                curve.plot(steps, losses, style, label=arm)
+            curve.axhline(target.loss, color=palette.muted, linewidth=1.0)
+            curve.set_title(f"{workload}; the line is the target")
+            curve.set_xlabel("step")
+            curve.set_ylabel("validation loss (nat)")
+            curve.legend()
+            table = tables[workload]
+            _draw_differences(forest, table[table["against"] == target.rival], palette)
+            forest.set_xlabel(f"last validation loss less {target.rival}'s (nat)")
         return figure
 
-    words = "; ".join(
-        f"on {workload}, {OURS} needs {_words(comparison, workload)}" for workload in workloads
-    )
+    words = "; ".join(f"on {name}, {OURS} {verdict_words(comparison, name)}" for name in workloads)
     return Plate(
         draw,
-        "Validation loss against steps for four optimisers, and every arm's steps to the target "
-        f"over those of the best standard optimiser: {words}.",
+        "Validation loss against steps for four optimisers, and every arm's last loss less that of "
+        f"the best standard optimiser: {words}.",
     )
+
+
+def _draw_differences(panel: Axes, table: pd.DataFrame, palette: Palette) -> None:
+    shown = table[np.isfinite(table["loss_difference"])].iloc[::-1]
+    places = np.arange(len(shown))
+    middle = shown["loss_difference"]
+    spread = [middle - shown["loss_low"], shown["loss_high"] - middle]
+    panel.errorbar(middle, places, xerr=spread, fmt="o", capsize=3)
+    # Names above their lines: beside them they would take half of a narrow page.
+    for place, name in zip(places, shown.index, strict=True):
+        across = panel.get_yaxis_transform()
+        panel.text(0.01, place + 0.35, str(name), transform=across, fontsize=7.5, va="center")
+    panel.set_yticks([])
+    panel.set_ylim(-0.7, len(shown))
+    panel.axvline(0.0, color=palette.muted, linewidth=1.0)
 
 
 def _mean_curve(comparison: Comparison, workload: str, arm: str) -> tuple[list[int], list[float]]:
@@ -77,11 +85,3 @@ def _mean_curve(comparison: Comparison, workload: str, arm: str) -> tuple[list[i
     ]
     whole = [row for row in losses if len(row) == len(steps)]
     return steps, np.mean(whole, axis=0).tolist()
-
-
-def _words(comparison: Comparison, workload: str) -> str:
-    ratio = comparison.steps_ratio(workload)
-    rival = comparison.targets[workload].rival
-    if not math.isfinite(ratio.mean):
-        return f"more steps than it was given, for some seeds; the rival is {rival}"
-    return f"{ratio.mean:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) of the steps of {rival}"
