@@ -36,7 +36,7 @@ def comparison_figure(comparison: Comparison) -> Plate:
     tables = {workload: comparison.table(workload) for workload in workloads}
 
     def draw(palette: Palette) -> Figure:
-        figure, panels = axes(palette, rows=2 * len(workloads), height=7.6 * len(workloads))
+        figure, panels = axes(palette, rows=2 * len(workloads), height=9.0 * len(workloads))
         for row, workload in enumerate(workloads):
             curve, forest = panels[2 * row], panels[2 * row + 1]
             target = comparison.targets[workload]
@@ -70,7 +70,7 @@ def _draw_differences(panel: Axes, table: pd.DataFrame, palette: Palette) -> Non
     # Names above their lines: beside them they would take half of a narrow page.
     for place, name in zip(places, shown.index, strict=True):
         across = panel.get_yaxis_transform()
-        panel.text(0.01, place + 0.35, str(name), transform=across, fontsize=7.5, va="center")
+        panel.text(0.01, place + 0.35, str(name), transform=across, fontsize=9, va="center")
     panel.set_yticks([])
     panel.set_ylim(-0.7, len(shown))
     panel.axvline(0.0, color=palette.muted, linewidth=1.0)
