@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from geobasin.command_line import OneLineParser
@@ -47,15 +48,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _add_train(parser: argparse.ArgumentParser) -> None:
-    from geobasin import train_command
+def _add_module(name: str) -> Callable[[argparse.ArgumentParser], None]:
+    """A command whose options and run are functions of one module."""
 
-    def run(options: argparse.Namespace) -> int:
-        train_command.run(options)
-        return 0
+    def add(parser: argparse.ArgumentParser) -> None:
+        module = import_module(f"geobasin.{name}")
 
-    train_command.add_arguments(parser)
-    parser.set_defaults(run=run)
+        def run(options: argparse.Namespace) -> int:
+            module.run(options)
+            return 0
+
+        module.add_arguments(parser)
+        parser.set_defaults(run=run)
+
+    return add
 
 
 def _add_probe(parser: argparse.ArgumentParser) -> None:
@@ -108,17 +114,6 @@ def _probe(options: argparse.Namespace) -> int:
     return 0
 
 
-def _add_keep(parser: argparse.ArgumentParser) -> None:
-    from geobasin import learned
-
-    def run(options: argparse.Namespace) -> int:
-        learned.run(options)
-        return 0
-
-    learned.add_arguments(parser)
-    parser.set_defaults(run=run)
-
-
 def _add_ladder(parser: argparse.ArgumentParser) -> None:
     from geobasin.feature_options import add_feature_options
 
@@ -160,17 +155,6 @@ def _ladder(options: argparse.Namespace) -> int:
     return 0
 
 
-def _add_extract(parser: argparse.ArgumentParser) -> None:
-    from geobasin import extract
-
-    def run(options: argparse.Namespace) -> int:
-        extract.run(options)
-        return 0
-
-    extract.add_arguments(parser)
-    parser.set_defaults(run=run)
-
-
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="RUN_DIR", help="as train prints it")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.pt2")
@@ -182,28 +166,6 @@ def _export(options: argparse.Namespace) -> int:
 
     print(export_run(options.folder, options.out))
     return 0
-
-
-def _add_stage4(parser: argparse.ArgumentParser) -> None:
-    from geobasin import stage4
-
-    def run(options: argparse.Namespace) -> int:
-        stage4.run(options)
-        return 0
-
-    stage4.add_arguments(parser)
-    parser.set_defaults(run=run)
-
-
-def _add_compare(parser: argparse.ArgumentParser) -> None:
-    from geobasin import compare
-
-    def run(options: argparse.Namespace) -> int:
-        compare.run(options)
-        return 0
-
-    compare.add_arguments(parser)
-    parser.set_defaults(run=run)
 
 
 def _add_folder(
@@ -235,14 +197,17 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "train": ("train GeoFractalDavid on frozen features", _add_train),
+    "train": ("train GeoFractalDavid on frozen features", _add_module("train_command")),
     "probe": ("tables and figures of what a run has learned", _add_probe),
-    "keep": ("keep what runs have learned, without their weights, sealed", _add_keep),
+    "keep": ("keep what runs have learned, without their weights, sealed", _add_module("learned")),
     "ladder": ("compare GeoFractalDavid with simple rivals and its ablations", _add_ladder),
     "export": ("a run's model as a .pt2 file that runs without this library", _add_export),
-    "extract": ("features of an image folder from a frozen timm encoder", _add_extract),
-    "stage4": ("train ViT-Tiny with DCLR (RFT) or Adam (BASE) under telemetry", _add_stage4),
-    "compare": ("compare optimisers on ViT-Tiny by a fixed protocol", _add_compare),
+    "extract": ("features of an image folder from a frozen timm encoder", _add_module("extract")),
+    "stage4": (
+        "train ViT-Tiny with DCLR (RFT) or Adam (BASE) under telemetry",
+        _add_module("stage4"),
+    ),
+    "compare": ("compare optimisers on ViT-Tiny by a fixed protocol", _add_module("compare")),
     "seal": ("write SHA512SUMS over a folder", _add_folder(_seal)),
     "verify": ("compare a folder with its SHA512SUMS", _add_folder(_verify)),
 }

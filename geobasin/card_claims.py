@@ -9,11 +9,13 @@ from geobasin.claims import Claim, Interval, seed_interval
 from geobasin.ladder import OURS, LadderResult
 from geobasin.learned import Learned
 
-# All fixed before anything was measured. How far from one half, or from an end of [0, 1], still
-# counts as there; and the share of variance from which on the classes are said to have a place.
+# Fixed before these runs were made, though not before any run on such features had been seen. How
+# far from one half, or from an end of [0, 1], still counts as there; and the share of variance from
+# which on the classes are said to have a place.
 _NEAR = 0.05
 _PLACED = 0.85
 _THIRDS = (1 / 3, 2 / 3)
+_CARD = "model card"
 _OWN_TABLE = "the card's own table"
 _NO_CANTOR = f"{OURS}, no Cantor"
 
@@ -45,9 +47,6 @@ def card_claims(learned: Sequence[Learned], ladder: LadderResult, features: str)
             settles="reading card and equation side by side",
         ),
     ]
-
-
-_CARD = "model card"
 
 
 def _accuracy_claims(learned: Sequence[Learned], runs: str) -> list[Claim]:

@@ -20,7 +20,6 @@ from geobasin.probe import cantor_variance_explained, prototypes
 from geobasin.runs import Run, load_run
 from geobasin.seal import require_verified, seal
 from geobasin.tensors import read_tensors, save_tensors
-from geobasin.train import Training
 
 RECORDS = "learned.json"
 _PROTOTYPES = "prototypes.safetensors"
@@ -42,17 +41,6 @@ class Learned:
     history: tuple[EpochRecord, ...]
     prototypes: dict[int, np.ndarray]
     variance_explained: float
-
-    @classmethod
-    def of(cls, training: Training) -> "Learned":
-        """What a training in memory has learned, after its last epoch."""
-        model = training.model
-        return cls(
-            training.config.seed,
-            tuple(training.history),
-            {scale: prototypes(model, scale) for scale in model.scales},
-            cantor_variance_explained(model, reported(training.features)),
-        )
 
 
 def keep_learned(folders: Sequence[Path], features: FeatureSet, out: Path) -> list[Learned]:

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geobasin.__main__ import main
 from geobasin.config import TrainConfig
 from geobasin.errors import GeoBasinError
 from geobasin.feature_set import FeatureSet
 from geobasin.features import load_features, synthetic
 from geobasin.files import read_json
-from geobasin.learned import RECORDS, Learned, keep_learned, read_learned
+from geobasin.learned import RECORDS, keep_learned, read_learned
 from geobasin.runs import load_run, train_run
 from geobasin.seal import seal
-from geobasin.train import fit
 
 CONFIG = TrainConfig(k=2, scales=(4, 5), epochs=2, batch=16, levels=1)
 
@@ -58,13 +58,6 @@ def test_what_is_read_is_what_the_runs_hold(
     assert record["weights_sha512"] == hashlib.sha512(weights).hexdigest()
 
 
-def test_a_training_in_memory_gives_the_same(features: FeatureSet) -> None:
-    training = fit(features, CONFIG)
-    learned = Learned.of(training)
-    assert learned.history == tuple(training.history)
-    assert list(learned.prototypes) == [4, 5]
-
-
 def test_other_settings_features_and_seeds_are_refused(
     folders: list[Path], features: FeatureSet, tmp_path: Path
 ) -> None:
@@ -94,3 +87,15 @@ def test_a_kept_folder_is_not_overwritten_and_not_read_when_altered(
     records.write_text(records.read_text().replace("0.5", "0.6"))
     with pytest.raises(GeoBasinError, match="altered"):
         read_learned(out)
+
+
+def test_the_command_keeps_what_the_function_keeps(
+    folders: list[Path], features: FeatureSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep_learned(folders, features, tmp_path / "ours")
+    features.save(tmp_path / "features.safetensors")
+    words = ["--features", str(tmp_path / "features.safetensors"), "--out", str(tmp_path / "kept")]
+    assert main(["keep", *map(str, folders), *words]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "kept")
+    ours, kept = (read_learned(tmp_path / name) for name in ("ours", "kept"))
+    assert [learned.history for learned in kept] == [learned.history for learned in ours]

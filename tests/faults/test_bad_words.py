@@ -24,6 +24,8 @@ OPTIONS = {
     "scale-weight coherence-weight separation-weight discretisation-weight device out "
     "push-every resume",
     "probe": "features",
+    "keep": "features out",
+    "export": "out",
     "ladder": "features seeds method device out",
     "extract": "images classes encoder out batch device image_size no-pretrained",
     "stage4": "mode batch lr data_dir classes head loss image_size seed out optimizer weight-decay "
@@ -35,6 +37,8 @@ OPTIONS = {
 BASES = {
     "train": "--features f.safetensors --epochs 1 --scales 8 --k 2 --levels 1 --batch 64",
     "probe": "nowhere",
+    "keep": "nowhere --features f.safetensors --out made",
+    "export": "nowhere --out made.pt2",
     "ladder": "--features f.safetensors --seeds 1 --out made --method nowhere",
     "extract": "--images nowhere --out made/x.safetensors --no-pretrained",
     "stage4": "--mode RFT --steps 1 --data_dir nowhere --out made --quiet",
