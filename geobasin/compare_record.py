@@ -19,7 +19,7 @@ class Judged:
         step: steps taken.
         loss: mean cross-entropy in nat; None where it is not a finite number.
         acc: share classified rightly, in [0, 1].
-        seconds: of training up to here, the validations left out.
+        seconds: of training up to here, without the validations and the making of the images.
         joules: likewise; None where they were not measured.
     """
 

@@ -1,5 +1,6 @@
 """Sealed runs of the stage in groups: pairs of the two modes, and cells of head, loss and mode."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,7 @@ def cells_table(runs: Sequence[StageRun]) -> pd.DataFrame:
         A row for each cell. ``accuracy`` on the validation images with the ends ``low`` and
         ``high`` of its 95 % interval over the seeds (Student's t); ``difference`` to the linear
         head with cross-entropy and Adam, with ``difference_low`` and ``difference_high`` from the
-        pairs (NaN in that row itself); ``loss``, validation cross-entropy in nat; ``seconds``, the
-        mean of the training.
+        pairs (NaN in that row itself); ``loss``, validation cross-entropy in nat.
 
     Raises:
         GeoBasinError: that cell is missing, or another has other seeds.
@@ -107,9 +107,7 @@ def cells_table(runs: Sequence[StageRun]) -> pd.DataFrame:
                 "difference_low": gain.low,
                 "difference_high": gain.high,
             }
-        count = len(of_seed)
-        row["loss"] = sum(summary["val_loss"] for summary in of_seed.values()) / count
-        row["seconds"] = sum(summary["training_seconds"] for summary in of_seed.values()) / count
+        row["loss"] = statistics.fmean(summary["val_loss"] for summary in of_seed.values())
         rows.append(row)
     return pd.DataFrame(rows).set_index(["head", "loss minimised", "optimiser"])
 

@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
+from torch import Tensor
+from torch.utils.data import Dataset
 
+from geobasin import compare_trial
 from geobasin.__main__ import main
 from geobasin.compare import read_comparison, write_comparison
 from geobasin.compare_choice import Target, chosen_beta1, chosen_rates, fixed_target
@@ -18,7 +22,9 @@ from geobasin.compare_protocol import ABLATIONS, AGAIN, OURS, STANDARD, TUNED_BE
 from geobasin.compare_record import Judged, TrialResult
 from geobasin.compare_result import Comparison
 from geobasin.errors import GeoBasinError
+from geobasin.images import CachedImages, ImageSets
 from geobasin.seal import verify
+from geobasin.stage4_config import StageConfig
 from geobasin.workloads import load_workload, some_of
 
 TINY = CompareConfig(
@@ -80,6 +86,26 @@ def test_a_validation_without_a_number_reaches_nothing() -> None:
     assert run.joules_to(2.0) is None
     assert result([3.0, 1.0], joules=2.0).joules_to(2.0) == pytest.approx(30.0)
     assert math.isinf(TrialResult({}, [None], [], stopped="the loss of step 1").final)
+
+
+def test_the_clock_stands_still_while_images_are_made(tmp_path: Path, monkeypatch) -> None:
+    made: list[int] = []
+
+    class Counted(Dataset[tuple[Tensor, int]]):
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            made.append(index)
+            return torch.full((3, 32, 32), index, dtype=torch.uint8), index % 2
+
+    images = CachedImages(Counted(), torch.arange(12) % 2)
+    sets = ImageSets(images, images, ("even", "odd"), "counted")
+    monkeypatch.setattr(compare_trial, "load_workload", lambda *_: sets)
+    # A clock on which nothing but making an image takes time.
+    monkeypatch.setattr(compare_trial.time, "perf_counter", lambda: float(len(made)))
+    stage = StageConfig("BASE", image_size=32, batch=4, steps=4, val_every=4, optimizer="adamw")
+    trial = compare_trial.Trial("adamw", "counted", stage, val_images=12)
+    told = compare_trial.run_trial(trial, tmp_path, torch.device("cpu"))
+    assert sorted(made) == list(range(12))
+    assert [judged.seconds for judged in told.judged] == [0.0]
 
 
 def test_ratio_and_difference_agree_with_scipy() -> None:

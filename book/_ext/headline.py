@@ -1,0 +1,184 @@
+"""The README's table and picture of results, from the sealed runs that the chapters read."""
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from geobasin.card_claims import card_claims
+from geobasin.claims import NOT_SUPPORTED, NOT_TESTABLE, SUPPORTED, Interval
+from geobasin.compare import read_comparison
+from geobasin.compare_protocol import OURS as DCLR
+from geobasin.compare_table import verdict_words
+from geobasin.errors import GeoBasinError
+from geobasin.figures.ladders import ladder_differences
+from geobasin.figures.style import Plate
+from geobasin.files import write_text
+from geobasin.ladder import OURS, LadderResult
+from geobasin.ladder_folder import read_ladder
+from geobasin.learned import read_learned
+from geobasin.stage_claims import stage_four_claims
+from geobasin.stage_runs import cells_table, read_pairs, read_runs
+
+PICTURE = Path("book", "_static", "results.svg")
+LADDERS = {
+    "digits": "digits-ladder",
+    "CLINC150": "clinc150-ladder",
+    "classes a ViT-Tiny never saw": "vit-halves-ladder",
+}
+_BEGIN = "<!-- From the sealed runs, written by `make headline`. -->\n"
+_END = "<!-- Up to here. -->\n"
+_AHEAD, _BEHIND, _OPEN = "ahead", "behind", "no difference found"
+
+
+def headline(runs: Path) -> str:
+    """The table of results.
+
+    Args:
+        runs: the folder of sealed runs.
+
+    Returns:
+        A table in Markdown: what was asked, on what, what was found with its 95 % interval, and the
+        answer that follows.
+
+    Raises:
+        GeoBasinError: a run is missing, or is not as it was sealed.
+    """
+    ladders = read_ladders(runs)
+    rows = [
+        *(_against_rivals(name, ladder) for name, ladder in ladders.items()),
+        *(_cantor(name, ladder) for name, ladder in ladders.items()),
+        _end_to_end(runs),
+        *_optimisers(runs),
+        _claims(runs, ladders["CLINC150"]),
+    ]
+    lines = [("question", "on", "found", "answer"), ("---",) * 4, *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def picture(runs: Path) -> Plate:
+    """The picture of results: every rival and every ablation on every set of features.
+
+    Args:
+        runs: the folder of sealed runs.
+
+    Returns:
+        The figure.
+
+    Raises:
+        GeoBasinError: a run is missing, or is not as it was sealed.
+    """
+    return ladder_differences(read_ladders(runs))
+
+
+def read_ladders(runs: Path) -> dict[str, LadderResult]:
+    """The sealed ladders.
+
+    Args:
+        runs: the folder of sealed runs.
+
+    Returns:
+        By the name of the features.
+
+    Raises:
+        GeoBasinError: a run is missing, or is not as it was sealed.
+    """
+    return {name: read_ladder(runs / folder) for name, folder in LADDERS.items()}
+
+
+def with_headline(readme: str, table: str) -> str:
+    """Put the table into the README's text.
+
+    Args:
+        readme: the text, with the two comments that the table stands between.
+        table: in Markdown.
+
+    Returns:
+        The text with this table in place of the one that was there.
+
+    Raises:
+        GeoBasinError: the comments are not there.
+    """
+    pattern = f"(?<={re.escape(_BEGIN)}).*(?={re.escape(_END)})"
+    text, count = re.subn(pattern, lambda _: f"\n{table}\n", readme, flags=re.DOTALL)
+    if count != 1:
+        raise GeoBasinError("README.md has lost the comments around its results; put them back")
+    return text
+
+
+def _against_rivals(name: str, ladder: LadderResult) -> tuple[str, str, str, str]:
+    table = ladder.table()
+    rivals = table[~table.index.str.startswith(OURS)]
+    best = rivals.loc[rivals["accuracy"].idxmax()]
+    # The table has the rival minus us.
+    gain = Interval(-best["difference"], -best["difference_high"], -best["difference_low"])
+    return (
+        f"{OURS} or the best of {len(rivals)} rivals, {best.name}?",
+        f"{name}, {len(ladder.labels):,} rows, {ladder.seeds} seeds",
+        f"{table.loc[OURS, 'accuracy']:.2%} or {best['accuracy']:.2%}: {_points(gain)}",
+        _answer(gain),
+    )
+
+
+def _cantor(name: str, ladder: LadderResult) -> tuple[str, str, str, str]:
+    without = ladder.table().loc[f"{OURS}, no Cantor"]
+    gain = Interval(-without["difference"], -without["difference_high"], -without["difference_low"])
+    return ("Does its Cantor part help?", name, _points(gain), _answer(gain))
+
+
+def _end_to_end(runs: Path) -> tuple[str, str, str, str]:
+    row = cells_table(read_runs(runs / "vit-heads")).loc["basin", "basin", "Adam"]
+    gain = Interval(row["difference"], row["difference_low"], row["difference_high"])
+    return (
+        f"{OURS} or a linear classifier on top of a ViT-Tiny, trained together with it?",
+        "CIFAR-10, early in training",
+        f"{row['accuracy']:.2%}: {_points(gain)}",
+        _answer(gain),
+    )
+
+
+def _optimisers(runs: Path) -> Iterator[tuple[str, str, str, str]]:
+    comparison = read_comparison(runs / "vit-compare")
+    for workload, target in comparison.targets.items():
+        loss = comparison.loss_difference(workload, DCLR, target.rival)
+        gain = Interval(-loss.mean, -loss.high, -loss.low)
+        yield (
+            f"DCLR or the best standard optimiser, {target.rival}?",
+            f"ViT-Tiny on {workload}, {comparison.config['steps']} steps",
+            verdict_words(comparison, workload),
+            _answer(gain),
+        )
+
+
+def _claims(runs: Path, ladder: LadderResult) -> tuple[str, str, str, str]:
+    card = card_claims(read_learned(runs / "clinc150-learned"), ladder, "CLINC150")
+    claims = card + stage_four_claims(read_pairs(runs / "vit-pairs"), "fractal")
+    count = Counter(claim.verdict for claim in claims)
+    found = ", ".join(f"{count[word]} {word}" for word in (SUPPORTED, NOT_SUPPORTED, NOT_TESTABLE))
+    return ("Do the claims of the two sources hold?", f"{len(claims)} claims", found, "chapter 7")
+
+
+def _answer(gain: Interval) -> str:
+    return _AHEAD if gain.low > 0 else _BEHIND if gain.high < 0 else _OPEN
+
+
+def _points(gain: Interval) -> str:
+    ends = (100 * value for value in (gain.mean, gain.low, gain.high))
+    return "{:+.2f} points ({:+.2f} to {:+.2f})".format(*ends)
+
+
+def main() -> None:
+    """Write the README's table and its picture."""
+    root = Path(__file__).resolve().parents[2]
+    runs, readme = root / "book" / "runs", root / "README.md"
+    try:
+        text = with_headline(readme.read_text(encoding="utf-8"), headline(runs))
+        write_text(readme, text)
+        picture(runs).save(root / PICTURE)
+    except GeoBasinError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
