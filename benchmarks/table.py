@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from geobasin.costs import cost_tables, machine_line, read_costs
+from geobasin.cost_tables import cost_tables
+from geobasin.costs import machine_line, read_costs
 
 HERE = Path(__file__).parent
 COSTS = HERE.parent / "book" / "runs" / "costs"

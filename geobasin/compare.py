@@ -146,7 +146,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name in ("rates", "betas1"):
         add(f"--{name}", type=_numbers, default=getattr(default, name), metavar="X,X,...")
-    whole = ("steps", "tune_steps", "tune_seeds", "batch", "image_size", "seeds")
+    # As stage4 spells it, and as argparse would.
+    add("--image_size", "--image-size", type=int, default=default.image_size)
+    whole = ("steps", "tune_steps", "tune_seeds", "batch", "seeds")
     for name in (*whole, "val_every", "val_images"):
         add(f"--{name.replace('_', '-')}", type=int, default=getattr(default, name))
     for name in ("weight_decay", "target_at"):

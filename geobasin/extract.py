@@ -195,7 +195,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=64, help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     parser.add_argument(
-        "--image_size", type=int, metavar="PX", help="default: what the encoder was made for"
+        "--image_size",
+        "--image-size",
+        type=int,
+        metavar="PX",
+        help="default: what the encoder was made for",
     )
 
 

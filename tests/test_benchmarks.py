@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from geobasin.costs import aims_table, hours, read_costs
+from geobasin.cost_tables import aims_table, cost_tables
+from geobasin.costs import extraction_rates, hours, read_costs
 from geobasin.errors import GeoBasinError
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -72,6 +73,16 @@ def test_an_aim_is_reached_at_its_bound_and_missed_beside_it() -> None:
 def test_every_aim_has_its_measurement() -> None:
     document = read_costs(table_module().COSTS)
     assert len(aims_table(document)) == 8
+
+
+def test_extraction_has_rates_where_it_was_measured() -> None:
+    rates = {"own": 8.5, "network": 9.0, "decoding": 60.0}
+    result = {"kind": "extraction", "encoder": "CLIP", "images_a_second": rates}
+    assert extraction_rates({"results": [{"kind": "rivals"}, result]}) == rates
+    with pytest.raises(GeoBasinError, match="no extraction"):
+        extraction_rates({"results": [{"kind": "rivals"}]})
+    (table,) = cost_tables({"results": [result]}).values()
+    assert table.loc["CLIP"].to_list() == ["8.5", "9", "60"]
 
 
 def test_hours_are_steps_times_seconds() -> None:

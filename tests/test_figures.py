@@ -7,12 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from geobasin.contest import Outcome
+from geobasin.errors import GeoBasinError
 from geobasin.features import synthetic
-from geobasin.figures import basins, cantor, prototypes, training
+from geobasin.figures import basins, cantor, ladders, prototypes, training
 from geobasin.figures.style import DARK, LIGHT, Palette, Plate
+from geobasin.ladder import OURS, LadderResult
 from geobasin.train import TrainConfig, Training, fit
 
 
@@ -26,6 +30,26 @@ LADDER = pd.DataFrame(
     {"accuracy": [0.8, 0.9], "low": [0.7, 0.85], "high": [0.85, 0.95]},
     index=["nearest class mean", "GeoFractalDavid, 3 seeds"],
 )
+LABELS = np.arange(40) % 4
+
+
+def outcome(name: str, wrong: int) -> Outcome:
+    """Two seeds, the second with one mistake more."""
+    predictions = np.stack([LABELS, LABELS])
+    predictions[0, :wrong] += 1
+    predictions[1, : wrong + 1] += 1
+    predictions %= 4
+    accuracy = float((predictions == LABELS).mean())
+    return Outcome(name, predictions, accuracy, "", (), 1, 0.1, 0.0, None, "unavailable")
+
+
+RIVALS = {"nearest class mean": 30, "MLP head": 3, f"{OURS}, no Cantor": 1}
+RESULT = LadderResult(
+    (outcome(OURS, 2), *(outcome(name, wrong) for name, wrong in RIVALS.items())),
+    LABELS,
+    "test",
+    2,
+)
 PLATES: dict[str, Callable[[Training], Plate]] = {
     "soft_staircase": lambda _: cantor.soft_staircase(),
     "alpha_family": lambda _: cantor.alpha_family([0.2, 0.5]),
@@ -36,6 +60,7 @@ PLATES: dict[str, Callable[[Training], Plate]] = {
     "ranges": lambda run: prototypes.prototype_ranges(run.model),
     "curves": lambda run: training.training_curves(run.history),
     "path": lambda run: training.structure_path(run.history),
+    "ladders": lambda _: ladders.ladder_differences({"one": RESULT, "other": RESULT}),
     "bars": lambda _: training.accuracy_bars(LADDER),
 }
 
@@ -70,6 +95,33 @@ def test_drawing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         cantor.soft_staircase().save(tmp_path / name)
     assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
     assert (tmp_path / "third.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
+def test_ladders_are_drawn_in_points_and_variants_of_ours_in_another_colour(
+    palette: Palette,
+) -> None:
+    figure = ladders.ladder_differences({"one": RESULT, "other": RESULT}).figure(palette)
+    for panel in figure.axes:
+        (dots,) = (c for c in panel.collections if len(c.get_offsets()) == len(RIVALS))
+        across, up = np.asarray(dots.get_offsets()).T
+        np.testing.assert_allclose(across, [100 * (2 - wrong) / 40 for wrong in RIVALS.values()])
+        names = {y: label.get_text() for y, label in zip(up, panel.get_yticklabels(), strict=True)}
+        assert list(names.values()) == ["nearest class mean", "MLP head", "no Cantor"]
+        one, other, own = np.asarray(dots.get_facecolor()).tolist()
+        assert one == other != own
+        left, right = panel.get_xlim()
+        assert left < across.min() < across.max() < right
+
+
+def test_ladders_without_ablations_and_without_anything() -> None:
+    plate = ladders.ladder_differences({"one": RESULT}, ablations=False)
+    assert "no Cantor" not in plate.alt
+    assert "MLP head -2.50" in plate.alt
+    alone = LadderResult(RESULT.outcomes[:1], LABELS, "test", 2)
+    for nothing in ({}, {"one": alone}):
+        with pytest.raises(GeoBasinError, match="nothing to draw"):
+            ladders.ladder_differences(nothing)
 
 
 def luminance(colour: str) -> float:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
+
 from geobasin.card_claims import card_claims
 from geobasin.claims import NOT_SUPPORTED, NOT_TESTABLE, SUPPORTED, Interval
 from geobasin.compare import read_comparison
@@ -111,8 +113,7 @@ def _against_rivals(name: str, ladder: LadderResult) -> tuple[str, str, str, str
     table = ladder.table()
     rivals = table[~table.index.str.startswith(OURS)]
     best = rivals.loc[rivals["accuracy"].idxmax()]
-    # The table has the rival minus us.
-    gain = Interval(-best["difference"], -best["difference_high"], -best["difference_low"])
+    gain = _over(best)
     return (
         f"{OURS} or the best of {len(rivals)} rivals, {best.name}?",
         f"{name}, {len(ladder.labels):,} rows, {ladder.seeds} seeds",
@@ -128,8 +129,8 @@ def _cantor(name: str, ladder: LadderResult) -> tuple[str, str, str, str]:
 
 
 def _end_to_end(runs: Path) -> tuple[str, str, str, str]:
-    row = cells_table(read_runs(runs / "vit-heads")).loc["basin", "basin", "Adam"]
-    gain = Interval(row["difference"], row["difference_low"], row["difference_high"])
+    row = cells_table(read_runs(runs / "vit-heads")).xs(("basin", "basin", "Adam"))
+    gain = Interval(*row[["difference", "difference_low", "difference_high"]].to_numpy(float))
     return (
         f"{OURS} or a linear classifier on top of a ViT-Tiny, trained together with it?",
         "CIFAR-10, early in training",
@@ -157,6 +158,12 @@ def _claims(runs: Path, ladder: LadderResult) -> tuple[str, str, str, str]:
     count = Counter(claim.verdict for claim in claims)
     found = ", ".join(f"{count[word]} {word}" for word in (SUPPORTED, NOT_SUPPORTED, NOT_TESTABLE))
     return ("Do the claims of the two sources hold?", f"{len(claims)} claims", found, "chapter 7")
+
+
+def _over(row: pd.Series) -> Interval:
+    """The whole model less a method, where the ladder's table has the method less the model."""
+    names = ["difference", "difference_high", "difference_low"]
+    return Interval(*(-row[names].to_numpy(float)))
 
 
 def _answer(gain: Interval) -> str:
