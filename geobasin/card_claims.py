@@ -49,6 +49,21 @@ def card_claims(learned: Sequence[Learned], ladder: LadderResult, features: str)
     ]
 
 
+def gain_over(ladder: LadderResult, method: str) -> Interval:
+    """How much better the whole model is than another method.
+
+    Args:
+        ladder: with GeoFractalDavid and that method.
+        method: its name.
+
+    Returns:
+        Accuracy of GeoFractalDavid less the method's, with the 95 % interval over resampled rows.
+    """
+    names = ["difference", "difference_high", "difference_low"]
+    # The table has the method less the whole model.
+    return Interval(*(-ladder.table().loc[method, names].to_numpy(float)))
+
+
 def _accuracy_claims(learned: Sequence[Learned], runs: str) -> list[Claim]:
     alone = [row.accuracy for row in published.SCALES.values()]
     gains = _interval(learned, _gain)
@@ -220,10 +235,7 @@ def _weight_claims(learned: Sequence[Learned], runs: str) -> list[Claim]:
 
 
 def _cantor_claim(ladder: LadderResult, features: str) -> Claim:
-    table = ladder.table()
-    names = ["difference", "difference_high", "difference_low"]
-    # The table has the variant minus the whole model; here the whole model minus the variant.
-    worth = Interval(*(-table.loc[_NO_CANTOR, names].to_numpy(float)))
+    worth = gain_over(ladder, _NO_CANTOR)
     return Claim(
         source=_CARD,
         statement="the Cantor part helps to tell classes apart",

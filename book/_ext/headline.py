@@ -6,9 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
-
-from geobasin.card_claims import card_claims
+from geobasin.card_claims import card_claims, gain_over
 from geobasin.claims import NOT_SUPPORTED, NOT_TESTABLE, SUPPORTED, Interval
 from geobasin.compare import read_comparison
 from geobasin.compare_protocol import OURS as DCLR
@@ -112,30 +110,33 @@ def with_headline(readme: str, table: str) -> str:
 def _against_rivals(name: str, ladder: LadderResult) -> tuple[str, str, str, str]:
     table = ladder.table()
     rivals = table[~table.index.str.startswith(OURS)]
-    best = rivals.loc[rivals["accuracy"].idxmax()]
-    gain = _over(best)
+    best = str(rivals["accuracy"].idxmax())
+    gain = gain_over(ladder, best)
+    ours, theirs = table["accuracy"][OURS], table["accuracy"][best]
     return (
-        f"{OURS} or the best of {len(rivals)} rivals, {best.name}?",
+        f"{OURS} or the best of {len(rivals)} rivals, {best}?",
         f"{name}, {len(ladder.labels):,} rows, {ladder.seeds} seeds",
-        f"{table.loc[OURS, 'accuracy']:.2%} or {best['accuracy']:.2%}: {_points(gain)}",
+        f"{ours:.2%} or {theirs:.2%}: {_points(gain)}",
         _answer(gain),
     )
 
 
 def _cantor(name: str, ladder: LadderResult) -> tuple[str, str, str, str]:
-    without = ladder.table().loc[f"{OURS}, no Cantor"]
-    gain = Interval(-without["difference"], -without["difference_high"], -without["difference_low"])
+    gain = gain_over(ladder, f"{OURS}, no Cantor")
     return ("Does its Cantor part help?", name, _points(gain), _answer(gain))
 
 
 def _end_to_end(runs: Path) -> tuple[str, str, str, str]:
-    row = cells_table(read_runs(runs / "vit-heads")).xs(("basin", "basin", "Adam"))
-    gain = Interval(*row[["difference", "difference_low", "difference_high"]].to_numpy(float))
+    cells = cells_table(read_runs(runs / "vit-heads"))
+    columns = cells[["accuracy", "difference", "difference_low", "difference_high"]]
+    rows = dict(zip(cells.index, columns.to_numpy(float).tolist(), strict=True))
+    accuracy, gain, low, high = rows["basin", "basin", "Adam"]
+    found = Interval(gain, low, high)
     return (
         f"{OURS} or a linear classifier on top of a ViT-Tiny, trained together with it?",
         "CIFAR-10, early in training",
-        f"{row['accuracy']:.2%}: {_points(gain)}",
-        _answer(gain),
+        f"{accuracy:.2%}: {_points(found)}",
+        _answer(found),
     )
 
 
@@ -158,12 +159,6 @@ def _claims(runs: Path, ladder: LadderResult) -> tuple[str, str, str, str]:
     count = Counter(claim.verdict for claim in claims)
     found = ", ".join(f"{count[word]} {word}" for word in (SUPPORTED, NOT_SUPPORTED, NOT_TESTABLE))
     return ("Do the claims of the two sources hold?", f"{len(claims)} claims", found, "chapter 7")
-
-
-def _over(row: pd.Series) -> Interval:
-    """The whole model less a method, where the ladder's table has the method less the model."""
-    names = ["difference", "difference_high", "difference_low"]
-    return Interval(*(-row[names].to_numpy(float)))
 
 
 def _answer(gain: Interval) -> str:
