@@ -90,7 +90,7 @@ def _accuracy_claims(learned: Sequence[Learned], runs: str) -> list[Claim]:
             source=_CARD,
             statement="the scales together beat the best of them, tried here",
             said="",
-            found=f"{_points(gains)} points",
+            found=gains.points(),
             holds=gains.above(0),
             settles=f"{runs}, validation rows",
         ),
@@ -240,7 +240,7 @@ def _cantor_claim(ladder: LadderResult, features: str) -> Claim:
         source=_CARD,
         statement="the Cantor part helps to tell classes apart",
         said="one of three parts; no figure",
-        found=f"{_points(worth)} points with it",
+        found=f"{worth.points()} with it",
         holds=worth.above(0),
         settles=f"{ladder.seeds} seeds on {features}, {len(ladder.labels):,} {ladder.split} rows",
     )
@@ -281,8 +281,3 @@ def _feature_weight_range(run: Learned) -> float:
 
 def _percents(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.2%}" for value in values)
-
-
-def _points(interval: Interval) -> str:
-    ends = (100 * value for value in (interval.mean, interval.low, interval.high))
-    return "{:+.2f} ({:+.2f} to {:+.2f})".format(*ends)

@@ -51,14 +51,14 @@ def headline(runs: Path) -> str:
         *(_cantor(name, ladder) for name, ladder in ladders.items()),
         _end_to_end(runs),
         *_optimisers(runs),
-        _claims(runs, ladders["CLINC150"]),
+        *_claims(runs, ladders["CLINC150"]),
     ]
     lines = [("question", "on", "found", "answer"), ("---",) * 4, *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def picture(runs: Path) -> Plate:
-    """The picture of results: every rival and every ablation on every set of features.
+    """The picture of results: every rival on every set of features.
 
     Args:
         runs: the folder of sealed runs.
@@ -69,7 +69,7 @@ def picture(runs: Path) -> Plate:
     Raises:
         GeoBasinError: a run is missing, or is not as it was sealed.
     """
-    return ladder_differences(read_ladders(runs))
+    return ladder_differences(read_ladders(runs), ablations=False)
 
 
 def read_ladders(runs: Path) -> dict[str, LadderResult]:
@@ -116,14 +116,14 @@ def _against_rivals(name: str, ladder: LadderResult) -> tuple[str, str, str, str
     return (
         f"{OURS} or the best of {len(rivals)} rivals, {best}?",
         f"{name}, {len(ladder.labels):,} rows, {ladder.seeds} seeds",
-        f"{ours:.2%} or {theirs:.2%}: {_points(gain)}",
+        f"{ours:.2%} or {theirs:.2%}: {gain.points()}",
         _answer(gain),
     )
 
 
 def _cantor(name: str, ladder: LadderResult) -> tuple[str, str, str, str]:
     gain = gain_over(ladder, f"{OURS}, no Cantor")
-    return ("Does its Cantor part help?", name, _points(gain), _answer(gain))
+    return "Does its Cantor part help?", name, gain.points(), _answer(gain)
 
 
 def _end_to_end(runs: Path) -> tuple[str, str, str, str]:
@@ -131,11 +131,12 @@ def _end_to_end(runs: Path) -> tuple[str, str, str, str]:
     columns = cells[["accuracy", "difference", "difference_low", "difference_high"]]
     rows = dict(zip(cells.index, columns.to_numpy(float).tolist(), strict=True))
     accuracy, gain, low, high = rows["basin", "basin", "Adam"]
+    plain, *_ = rows["linear", "cross-entropy", "Adam"]
     found = Interval(gain, low, high)
     return (
         f"{OURS} or a linear classifier on top of a ViT-Tiny, trained together with it?",
         "CIFAR-10, early in training",
-        f"{accuracy:.2%}: {_points(found)}",
+        f"{accuracy:.2%} or {plain:.2%}: {found.points()}",
         _answer(found),
     )
 
@@ -153,21 +154,23 @@ def _optimisers(runs: Path) -> Iterator[tuple[str, str, str, str]]:
         )
 
 
-def _claims(runs: Path, ladder: LadderResult) -> tuple[str, str, str, str]:
+def _claims(runs: Path, ladder: LadderResult) -> Iterator[tuple[str, str, str, str]]:
     card = card_claims(read_learned(runs / "clinc150-learned"), ladder, "CLINC150")
-    claims = card + stage_four_claims(read_pairs(runs / "vit-pairs"), "fractal")
-    count = Counter(claim.verdict for claim in claims)
+    stage = stage_four_claims(read_pairs(runs / "vit-pairs"), "fractal")
+    energy, *_ = stage
+    yield f"DCLR: {energy.statement}?", "ViT-Tiny, paired runs", energy.found, energy.verdict
+    count = Counter(claim.verdict for claim in card + stage)
     found = ", ".join(f"{count[word]} {word}" for word in (SUPPORTED, NOT_SUPPORTED, NOT_TESTABLE))
-    return ("Do the claims of the two sources hold?", f"{len(claims)} claims", found, "chapter 7")
+    yield (
+        "Do the claims of the two sources hold?",
+        f"{len(card + stage)} claims",
+        found,
+        "chapter 7",
+    )
 
 
 def _answer(gain: Interval) -> str:
     return _AHEAD if gain.low > 0 else _BEHIND if gain.high < 0 else _OPEN
-
-
-def _points(gain: Interval) -> str:
-    ends = (100 * value for value in (gain.mean, gain.low, gain.high))
-    return "{:+.2f} points ({:+.2f} to {:+.2f})".format(*ends)
 
 
 def main() -> None:
