@@ -54,9 +54,11 @@ faults: $(READY)
 	  --ignore tests/faults/test_fault_table.py
 
 # What steps cost next to the formula written out plainly; wants a machine with nothing else to do.
+# COSTS=<folder> keeps a second run beside the first.
+COSTS ?= book/runs/costs
 benchmark: $(READY)
-	$(BIN)/python -m pytest benchmarks/bench_*.py --results book/runs/costs/results.json
-	$(BIN)/python -m geobasin seal book/runs/costs
+	$(BIN)/python -m pytest benchmarks/bench_*.py --results $(COSTS)/results.json
+	$(BIN)/python -m geobasin seal $(COSTS)
 	$(BIN)/python benchmarks/table.py
 
 # The .ipynb twins of the chapters, which a test holds equal to what this writes.

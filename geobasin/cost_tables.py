@@ -25,29 +25,41 @@ def cost_tables(document: dict[str, Any]) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def aims_table(document: dict[str, Any]) -> pd.DataFrame:
+def aims_table(*documents: dict[str, Any]) -> pd.DataFrame:
     """What was aimed at before anything was built, and what came of it.
 
     Args:
-        document: as :func:`geobasin.costs.read_costs` gives it; kinds that it lacks have no row.
+        documents: each as :func:`geobasin.costs.read_costs` gives it; runs of the same benchmarks.
 
     Returns:
-        A row for each aim: ``aim``, ``measured`` and ``reached``, yes or no.
+        A row for each aim that was measured: ``aim``, ``measured`` (one number a run, in the order
+        of the runs) and ``reached``: yes, no, or in how many of the runs.
     """
     rows = {}
     for what, (kind, conditions, path, bound, at_least) in _AIMS.items():
-        for result in document["results"]:
-            if result["kind"] == kind and all(result[key] == conditions[key] for key in conditions):
-                found: Any = result
-                for key in path:
-                    found = found[key]
-                reached = found >= bound if at_least else found <= bound
-                rows[what] = {
-                    "aim": f"{'at least' if at_least else 'at most'} {bound:g}",
-                    "measured": f"{found:.3g}",
-                    "reached": "yes" if reached else "no",
-                }
+        found = [
+            _number(result, path)
+            for document in documents
+            for result in document["results"]
+            if result["kind"] == kind and all(result[key] == conditions[key] for key in conditions)
+        ]
+        if not found:
+            continue
+        reached = sum(number >= bound if at_least else number <= bound for number in found)
+        some = f"in {reached} of {len(found)} runs"
+        rows[what] = {
+            "aim": f"{'at least' if at_least else 'at most'} {bound:g}",
+            "measured": ", ".join(f"{number:.3g}" for number in found),
+            "reached": {0: "no", len(found): "yes"}.get(reached, some),
+        }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("what")
+
+
+def _number(result: Result, path: tuple[str, ...]) -> float:
+    found: Any = result
+    for key in path:
+        found = found[key]
+    return float(found)
 
 
 def _time(seconds: float) -> str:

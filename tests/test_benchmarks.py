@@ -70,6 +70,16 @@ def test_an_aim_is_reached_at_its_bound_and_missed_beside_it() -> None:
     assert reached("peak memory", times_less=2.99) == ["no"]
 
 
+def test_runs_that_disagree_about_an_aim_are_counted() -> None:
+    def run(seconds: float) -> dict[str, Any]:
+        result = {"kind": "initialisation", "simplices": "free", "seconds": {"own": seconds}}
+        return {"results": [result]}
+
+    (row,) = aims_table(run(0.5), {"results": []}, run(0.51), run(0.125)).itertuples()
+    assert row.measured == "0.5, 0.51, 0.125"
+    assert row.reached == "in 2 of 3 runs"
+
+
 def test_every_aim_has_its_measurement() -> None:
     document = read_costs(table_module().COSTS)
     assert len(aims_table(document)) == 8

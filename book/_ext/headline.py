@@ -3,7 +3,7 @@
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from geobasin.card_claims import card_claims, gain_over
@@ -29,6 +29,12 @@ LADDERS = {
 }
 _BEGIN = "<!-- From the sealed runs, written by `make headline`. -->\n"
 _END = "<!-- Up to here. -->\n"
+_PARTS = {
+    "Does its Cantor part help?": "no Cantor",
+    "Do thirteen corners a class help, and not two?": "k = 1",
+    "Do several scales help?": "one scale",
+}
+_DECIMALS = 4
 _AHEAD, _BEHIND, _OPEN = "ahead", "behind", "no difference found"
 
 
@@ -48,7 +54,7 @@ def headline(runs: Path) -> str:
     ladders = read_ladders(runs)
     rows = [
         *(_against_rivals(name, ladder) for name, ladder in ladders.items()),
-        *(_cantor(name, ladder) for name, ladder in ladders.items()),
+        *(_part(question, variant, ladders) for question, variant in _PARTS.items()),
         _end_to_end(runs),
         *_optimisers(runs),
         *_claims(runs, ladders["CLINC150"]),
@@ -121,9 +127,13 @@ def _against_rivals(name: str, ladder: LadderResult) -> tuple[str, str, str, str
     )
 
 
-def _cantor(name: str, ladder: LadderResult) -> tuple[str, str, str, str]:
-    gain = gain_over(ladder, f"{OURS}, no Cantor")
-    return "Does its Cantor part help?", name, gain.points(), _answer(gain)
+def _part(
+    question: str, variant: str, ladders: Mapping[str, LadderResult]
+) -> tuple[str, str, str, str]:
+    gains = {name: gain_over(ladder, f"{OURS}, {variant}") for name, ladder in ladders.items()}
+    found = "; ".join(f"{name} {gain.points()}" for name, gain in gains.items())
+    clear = [f"{name}: {_answer(g)}" for name, g in gains.items() if _answer(g) != _OPEN]
+    return question, f"the same rows, against {variant}", found, "; ".join(clear) or _OPEN
 
 
 def _end_to_end(runs: Path) -> tuple[str, str, str, str]:
@@ -170,7 +180,9 @@ def _claims(runs: Path, ladder: LadderResult) -> Iterator[tuple[str, str, str, s
 
 
 def _answer(gain: Interval) -> str:
-    return _AHEAD if gain.low > 0 else _BEHIND if gain.high < 0 else _OPEN
+    # As printed: an end that reads as zero does not keep away from it.
+    low, high = round(gain.low, _DECIMALS), round(gain.high, _DECIMALS)
+    return _AHEAD if low > 0 else _BEHIND if high < 0 else _OPEN
 
 
 def main() -> None:
