@@ -90,7 +90,7 @@ def _accuracy_claims(learned: Sequence[Learned], runs: str) -> list[Claim]:
             source=_CARD,
             statement="the scales together beat the best of them, tried here",
             said="",
-            found=gains.points(),
+            found=f"{gains.points()} points",
             holds=gains.above(0),
             settles=f"{runs}, validation rows",
         ),
@@ -240,7 +240,7 @@ def _cantor_claim(ladder: LadderResult, features: str) -> Claim:
         source=_CARD,
         statement="the Cantor part helps to tell classes apart",
         said="one of three parts; no figure",
-        found=f"{worth.points()} with it",
+        found=f"{worth.points()} points with it",
         holds=worth.above(0),
         settles=f"{ladder.seeds} seeds on {features}, {len(ladder.labels):,} {ladder.split} rows",
     )

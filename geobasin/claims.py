@@ -67,7 +67,7 @@ class Interval:
         """A difference of shares, in percentage points and with its sign."""
         # Adding zero makes zero of what is rounded to minus zero.
         ends = (round(100 * value, 2) + 0.0 for value in (self.mean, self.low, self.high))
-        return "{:+.2f} ({:+.2f} to {:+.2f}) points".format(*ends)
+        return "{:+.2f} ({:+.2f} to {:+.2f})".format(*ends)
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f})"

@@ -89,7 +89,7 @@ def cells_table(runs: Sequence[StageRun]) -> pd.DataFrame:
         raise GeoBasinError(f"every cell needs the seeds of {', '.join(_FIRST)}; run them all")
     first = cells[_FIRST]
     rows = []
-    for (head, loss, mode), of_seed in sorted(cells.items(), key=lambda item: item[0] != _FIRST):
+    for (head, loss, mode), of_seed in sorted(cells.items(), key=lambda item: _place(*item[0])):
         accuracy = seed_interval([of_seed[seed]["val_acc"] for seed in sorted(first)])
         row = {
             "head": head,
@@ -110,6 +110,11 @@ def cells_table(runs: Sequence[StageRun]) -> pd.DataFrame:
         row["loss"] = statistics.fmean(summary["val_loss"] for summary in of_seed.values())
         rows.append(row)
     return pd.DataFrame(rows).set_index(["head", "loss minimised", "optimiser"])
+
+
+def _place(head: str, loss: str, mode: str) -> tuple[bool, bool, bool]:
+    """The first cell first; what differs from it in the head last."""
+    return head != _FIRST[0], loss != _FIRST[1], mode != _FIRST[2]
 
 
 def _seed(run: StageRun) -> int:

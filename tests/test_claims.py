@@ -32,7 +32,7 @@ def test_within_wants_the_whole_interval() -> None:
 
 
 def test_points_have_a_sign_and_zero_has_none_below() -> None:
-    assert Interval(-0.0000001, -0.0123, 0.5).points() == "+0.00 (-1.23 to +50.00) points"
+    assert Interval(-0.0000001, -0.0123, 0.5).points() == "+0.00 (-1.23 to +50.00)"
 
 
 @pytest.mark.parametrize(

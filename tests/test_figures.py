@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from ladder_outcomes import outcome
 
-from geobasin.contest import Outcome
 from geobasin.errors import GeoBasinError
 from geobasin.features import synthetic
 from geobasin.figures import basins, cantor, ladders, prototypes, training
@@ -31,21 +31,9 @@ LADDER = pd.DataFrame(
     index=["nearest class mean", "GeoFractalDavid, 3 seeds"],
 )
 LABELS = np.arange(40) % 4
-
-
-def outcome(name: str, wrong: int) -> Outcome:
-    """Two seeds, the second with one mistake more."""
-    predictions = np.stack([LABELS, LABELS])
-    predictions[0, :wrong] += 1
-    predictions[1, : wrong + 1] += 1
-    predictions %= 4
-    accuracy = float((predictions == LABELS).mean())
-    return Outcome(name, predictions, accuracy, "", (), 1, 0.1, 0.0, None, "unavailable")
-
-
 RIVALS = {"nearest class mean": 30, "MLP head": 3, f"{OURS}, no Cantor": 1}
 RESULT = LadderResult(
-    (outcome(OURS, 2), *(outcome(name, wrong) for name, wrong in RIVALS.items())),
+    (outcome(OURS, 2, LABELS), *(outcome(n, wrong, LABELS) for n, wrong in RIVALS.items())),
     LABELS,
     "test",
     2,

@@ -39,6 +39,7 @@ ROOMS = (
     ("stage4_encoder", "extract"),
     ("workloads", "compare_record", "compare_trial", "compare_protocol"),
     ("compare_choice", "compare_result", "compare_table", "stage_runs", "stage_claims"),
+    ("result_tables",),
     ("figures", "widgets"),
     ("report", "compare", "train_command"),
     ("__init__", "__main__"),

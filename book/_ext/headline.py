@@ -122,7 +122,7 @@ def _against_rivals(name: str, ladder: LadderResult) -> tuple[str, str, str, str
     return (
         f"{OURS} or the best of {len(rivals)} rivals, {best}?",
         f"{name}, {len(ladder.labels):,} rows, {ladder.seeds} seeds",
-        f"{ours:.2%} or {theirs:.2%}: {gain.points()}",
+        f"{ours:.2%} or {theirs:.2%}: {gain.points()} points",
         _answer(gain),
     )
 
@@ -131,7 +131,7 @@ def _part(
     question: str, variant: str, ladders: Mapping[str, LadderResult]
 ) -> tuple[str, str, str, str]:
     gains = {name: gain_over(ladder, f"{OURS}, {variant}") for name, ladder in ladders.items()}
-    found = "; ".join(f"{name} {gain.points()}" for name, gain in gains.items())
+    found = "; ".join(f"{name} {gain.points()} points" for name, gain in gains.items())
     clear = [f"{name}: {_answer(g)}" for name, g in gains.items() if _answer(g) != _OPEN]
     return question, f"the same rows, against {variant}", found, "; ".join(clear) or _OPEN
 
@@ -146,7 +146,7 @@ def _end_to_end(runs: Path) -> tuple[str, str, str, str]:
     return (
         f"{OURS} or a linear classifier on top of a ViT-Tiny, trained together with it?",
         "CIFAR-10, early in training",
-        f"{accuracy:.2%} or {plain:.2%}: {found.points()}",
+        f"{accuracy:.2%} or {plain:.2%}: {found.points()} points",
         _answer(found),
     )
 
