@@ -20,15 +20,15 @@ def rivals_table(ladder: LadderResult) -> pd.DataFrame:
 
     Returns:
         A row for each method that is no variant of GeoFractalDavid, in words: ``accuracy`` in per
-        cent, and ``over GeoFractalDavid``, in percentage points with the 95 % interval over
-        resampled rows.
+        cent, and its ``difference`` to GeoFractalDavid's, in percentage points with the 95 %
+        interval over resampled rows.
     """
     table = ladder.table()
     rivals = table[~table.index.str.startswith(OURS)]
     return pd.DataFrame(
         {
             "accuracy (%)": (100 * rivals["accuracy"]).map("{:.2f}".format),
-            f"over {OURS}'s (points)": _points(rivals),
+            "difference (points)": _points(rivals),
         }
     )
 
@@ -65,7 +65,7 @@ def heads_table(runs: Sequence[StageRun]) -> pd.DataFrame:
     share = cells[["accuracy", "low", "high"]].apply(
         lambda row: "{:.2f} ({:.2f} to {:.2f})".format(*100 * row), axis=1
     )
-    words = pd.DataFrame({"accuracy (%)": share, "over the first row's (points)": _points(cells)})
+    words = pd.DataFrame({"accuracy (%)": share, "difference (points)": _points(cells)})
     words.iloc[0, 1] = ""
     names = pd.Index([", ".join(cell) for cell in cells.index], name="head, loss, optimiser")
     return words.set_axis(names)
