@@ -35,7 +35,7 @@ def photographs(folder: Path) -> list[Path]:
 def test_extraction(
     benchmark: BenchmarkFixture, device: torch.device, record, tmp_path: Path
 ) -> None:
-    """Random weights cost what trained ones do; only the decoding is bound to one core."""
+    """Random weights cost what trained ones do; decoding by itself is timed on one core."""
     paths = photographs(tmp_path)
     encoder = load_encoder(DEFAULT_ENCODER, pretrained=False)
     encoder.network.to(device)

@@ -45,7 +45,6 @@ PLATES: dict[str, Callable[[Training], Plate]] = {
     "distribution": lambda run: prototypes.prototype_distribution(run.model),
     "sorted": lambda run: prototypes.prototypes_sorted(run.model),
     "cross_scale": lambda run: prototypes.prototypes_cross_scale(run.model),
-    "ranges": lambda run: prototypes.prototype_ranges(run.model),
     "curves": lambda run: training.training_curves(run.history),
     "path": lambda run: training.structure_path(run.history),
     "ladders": lambda _: ladders.ladder_differences({"one": RESULT, "other": RESULT}),

@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import kstest
 
-from geobasin import published
 from geobasin.figures.style import Palette, Plate, axes
 from geobasin.head import COMPONENTS
 from geobasin.model import GeoFractalDavid
@@ -137,36 +136,3 @@ def prototypes_cross_scale(model: GeoFractalDavid) -> Plate:
         "Above, mean and deviation of the Cantor prototypes at each scale; below, the weights of "
         "the three components. " + "; ".join(parts) + ".",
     )
-
-
-def prototype_ranges(model: GeoFractalDavid) -> Plate:
-    """Where the prototypes lie: the published run's scales beside a model's.
-
-    Args:
-        model: trained.
-
-    Returns:
-        The figure.
-    """
-    ours = prototype_table(model)
-    rows = [
-        (f"published, {scale}", row.prototype_range, row.prototype_mean, 1)
-        for scale, row in published.SCALES.items()
-    ]
-    rows += [
-        (f"ours, {scale}", (row["min"], row["max"]), row["mean"], 0)
-        for scale, row in ours.iterrows()
-    ]
-
-    def draw(palette: Palette) -> Figure:
-        figure, (panel,) = axes(palette, height=0.9 + 0.3 * len(rows))
-        for place, (_, (low, high), mean, colour) in enumerate(reversed(rows)):
-            panel.hlines(place, low, high, color=palette.series[colour], linewidth=5)
-            panel.plot(mean, place, marker="|", markersize=14, color=palette.ink)
-        panel.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
-        panel.axvspan(0, 1, color=palette.grid, alpha=0.5, zorder=0)
-        panel.set_xlabel("Cantor prototype (bar: range, tick: mean)")
-        return figure
-
-    parts = "; ".join(f"{name}: {low:.3f} to {high:.3f}" for name, (low, high), *_ in rows)
-    return Plate(draw, f"Ranges of the Cantor prototypes. {parts}.")
