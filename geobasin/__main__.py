@@ -202,7 +202,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "keep": ("keep what runs have learned, without their weights, sealed", _add_module("learned")),
     "ladder": ("compare GeoFractalDavid with simple rivals and its ablations", _add_ladder),
     "export": ("a run's model as a .pt2 file that runs without this library", _add_export),
-    "extract": ("features of an image folder from a frozen timm encoder", _add_module("extract")),
+    "extract": ("features of an image folder from a frozen encoder", _add_module("extract")),
     "stage4": (
         "train ViT-Tiny with DCLR (RFT) or Adam (BASE) under telemetry",
         _add_module("stage4"),
